@@ -1,0 +1,1 @@
+"""PyTorch trainers and the values that configure them; knows nothing of Ray, stores or sweeps."""
