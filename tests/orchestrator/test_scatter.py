@@ -1,0 +1,217 @@
+"""The picture shows every model once, where it belongs, and says what it leaves out."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.errors import ConfigError
+from orchestrator.scatter import pareto_front, scatter, write_html
+from orchestrator.schema import schema
+
+RANDOM = {"init": "random_init", "init_text": "RandomInit()", "shrink": 0.0, "perturb": 1.0}
+WARM = {"init": "warm_start", "init_text": "WarmStart()", "shrink": 1.0, "perturb": 0.0}
+SHRINK = {
+    "init": "shrink_perturb",
+    "init_text": "ShrinkPerturb(shrink=0.4, perturb=0.1)",
+    "shrink": 0.4,
+    "perturb": 0.1,
+}
+POINTS = st.lists(st.tuples(st.integers(0, 8), st.integers(0, 8)), max_size=12)  # few values: many ties
+
+
+def row(key: str, accuracy: float | None = 0.5, seconds: float = 1.0, **values: Any) -> dict[str, Any]:
+    """A row of results, all that a scatter knows."""
+    given = {"key": key, "seed": 0, "status": "done", "stop_reason": "train_accuracy", "test_accuracy": accuracy}
+    costs = {"train_seconds": seconds, "steps": 10, "examples_seen": 320, "epochs": 1}
+    what = {"data": "digits", "data_text": "Digits()", "model": "mlp", "model_text": "MLP(width=64)", "lr": 0.1}
+    return {**given, **costs, **what, **RANDOM, **values}
+
+
+def draw(*rows: dict[str, Any]) -> Any:
+    """The figure of `rows`."""
+    return scatter(pa.Table.from_pylist(list(rows)), "quick")
+
+
+def dots(figure: Any) -> dict[str, list[tuple[float, float]]]:
+    """Places of the dots by legend entry."""
+    return {t.name: list(zip(t.x, t.y, strict=True)) for t in figure.data if t.type == "scattergl"}
+
+
+def fronts(figure: Any) -> list[list[tuple[float, float]]]:
+    """Places of the corners of each front."""
+    return [list(zip(t.x, t.y, strict=True)) for t in figure.data if t.type == "scatter"]
+
+
+@given(POINTS)
+def test_a_front_is_what_no_other_point_beats(points: list[tuple[int, int]]) -> None:
+    """The figure's claim stands or falls with its fronts; compared with the definition, point by point."""
+    beaten = {p for p in points for q in points if q != p and q[0] <= p[0] and q[1] >= p[1]}
+
+    front = [points[place] for place in pareto_front([x for x, _ in points], [y for _, y in points])]
+
+    assert front == sorted(set(points) - beaten)
+
+
+def test_of_equal_points_the_first_counts() -> None:
+    """Doubled corners would make the line run back on itself."""
+    assert pareto_front([1.0, 1.0, 0.5], [0.9, 0.9, 0.1]) == [2, 0]
+
+
+def test_every_model_is_one_dot_in_percent_over_seconds() -> None:
+    """A dot in the wrong place is a wrong result that everybody sees."""
+    figure = draw(row("a", 0.75, 2.0), row("b", 0.25, 3.0, seed=1))
+
+    assert dots(figure) == {"random init (2)": [(2.0, 75.0), (3.0, 25.0)]}
+
+
+def test_each_init_has_its_words_colour_and_front() -> None:
+    """Readers compare inits; they must tell them apart without our names for them."""
+    figure = draw(row("a", 0.5, **WARM), row("b", 0.6, **SHRINK), row("c", 0.7), row("d", 0.1, 9.0, **WARM))
+
+    assert list(dots(figure)) == ["random init (1)", "warm start (2)", "shrink 0.4, noise 0.1 (1)"]
+    assert fronts(figure) == [[(1.0, 70.0)], [(1.0, 50.0)], [(1.0, 60.0)]]
+    assert len({trace.marker.color for trace in figure.data}) == 3
+
+
+def test_an_init_keeps_its_colour_in_every_figure() -> None:
+    """Two figures side by side in which the colours are swapped are read the wrong way round."""
+    alone, beside = draw(row("a", **WARM)), draw(row("a", **WARM), row("b"), row("c", **SHRINK))
+
+    assert alone.data[0].marker.color == beside.data[2].marker.color
+
+
+def test_many_inits_are_told_apart_by_symbol_too() -> None:
+    """There are fewer colours that all eyes can tell apart than shrink factors."""
+    figure = draw(
+        *(row(str(i), init="shrink_perturb", shrink=i / 20, perturb=0.1, init_text=str(i)) for i in range(20))
+    )
+
+    looks = {(trace.marker.color, trace.marker.symbol) for trace in figure.data if trace.type == "scattergl"}
+    assert len(looks) == 20
+
+
+def test_inits_that_words_cannot_tell_apart_are_named_in_full() -> None:
+    """Two kinds of noise under one name would be drawn as one init."""
+    gaussian = {**SHRINK, "init_text": "ShrinkPerturb(shrink=0.4, perturb=0.1, noise='gaussian')"}
+
+    figure = draw(row("a", **SHRINK), row("b", **gaussian))
+
+    assert list(dots(figure)) == [
+        "ShrinkPerturb (shrink 0.4, perturb 0.1) (1)",
+        "ShrinkPerturb (shrink 0.4, perturb 0.1, noise gaussian) (1)",
+    ]
+
+
+def test_a_model_of_several_cells_is_one_dot() -> None:
+    """A stage shared by many cells, drawn many times, looks like many models that agree."""
+    figure = draw(row("a", lr=0.1), row("a", lr=0.2), row("b", lr=0.3))
+
+    assert len(dots(figure)["random init (2)"]) == 2
+    assert "lr several" in figure.data[0].text[0]
+
+
+def test_what_is_left_out_is_counted() -> None:
+    """A picture of the models that happened to work, without saying so, is a selected picture."""
+    figure = draw(
+        row("a"),
+        row("b", None, status="diverged"),
+        row("b", None, status="diverged", lr=0.2),
+        row("c", None, status="failed"),
+        row("d", None),
+        row("e", float("nan")),
+    )
+
+    assert "1 model, one dot each." in figure.layout.meta["subtitle"]
+    assert "Left out: 1 diverged, 1 failed, 2 without test accuracy." in figure.layout.meta["subtitle"]
+
+
+def test_the_title_says_data_and_model() -> None:
+    """A picture travels without its page."""
+    figure = draw(row("a"), row("b", data_text="CIFAR10()"))
+
+    assert figure.layout.meta["title"] == "quick: MLP (width 64) on Digits, CIFAR10"
+    assert figure.layout.meta["title"] in figure.layout.title.text
+
+
+def test_hovering_tells_what_varies_and_which_model_it_is() -> None:
+    """An outlier is worth nothing if nobody can find its stage again."""
+    text = draw(row("ab12", seed=3, first_lr=0.01), row("cd", first_lr=None)).data[0].text[0]
+
+    assert text.startswith(
+        "<b>random init</b><br>test accuracy 50.00 %<br>1 seconds, 1 epochs<br>10 steps, 320 examples"
+    )
+    assert [line for line in text.split("<br>") if line in ("first lr 0.01", "seed 3", "key ab12")] == [
+        *("first lr 0.01", "seed 3", "key ab12"),
+    ]
+    assert "stopped by train accuracy" in text
+    assert "Digits" not in text
+
+
+def test_each_button_moves_dots_and_fronts() -> None:
+    """A front kept from another axis would join the wrong models."""
+    figure = draw(row("a", 0.5, 1.0, steps=9), row("b", 0.6, 2.0, steps=4))
+
+    buttons = {button.label: button.args for button in figure.layout.updatemenus[0].buttons}
+
+    assert list(buttons) == ["seconds", "steps", "examples", "epochs"]
+    assert fronts(figure) == [[(1.0, 50.0), (2.0, 60.0)]]
+    assert (buttons["steps"][0]["x"], buttons["steps"][0]["y"]) == ([[9, 4], [4]], [[50.0, 60.0], [60.0]])
+    assert buttons["steps"][1]["xaxis.title.text"] == "training steps"
+
+
+def test_a_cost_that_a_model_lacks_leaves_the_others_where_they_are() -> None:
+    """A missing time must not shift the times of all models after it."""
+    figure = draw(row("a", train_seconds=None), row("b", 0.6, 2.0))
+
+    assert dots(figure) == {"random init (2)": [(None, 50.0), (2.0, 60.0)]}
+    assert fronts(figure) == [[(2.0, 60.0)]]
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (pa.table({"lr": [0.1]}), "needs the columns key, init, status, test_accuracy and one of train_seconds"),
+        (pa.table({}), "these results have none"),
+        (pa.Table.from_pylist([row("a")]).slice(0, 0), "nothing to draw: no rows"),
+        (pa.Table.from_pylist([row("a", None, status="failed")]), "nothing to draw: 1 failed"),
+    ],
+)
+def test_nothing_to_draw_is_said_so(table: pa.Table, message: str) -> None:
+    """An empty picture looks like a finished sweep without results."""
+    with pytest.raises(ConfigError, match=message):
+        scatter(table, "quick")
+
+
+def test_results_without_a_row_yet_have_all_that_a_scatter_needs() -> None:
+    """The columns that the figure names must be those of the store."""
+    with pytest.raises(ConfigError, match="nothing to draw"):
+        scatter(schema("stages").empty_table(), "quick")
+
+
+def test_the_page_needs_no_other_host(tmp_path: Path) -> None:
+    """A figure that loads code from a server is empty on a train, and tells that server who reads it."""
+    write_html(draw(row("a")), tmp_path / "new folder" / "figure.html")
+
+    page = (tmp_path / "new folder" / "figure.html").read_text(encoding="utf-8")
+    markup = re.sub(r"(<script[^>]*>).*?(</script>)", r"\1\2", page, flags=re.DOTALL)
+    assert "default-src 'none'" in page
+    assert not re.search(r"<script[^>]+src|<link|<img|<iframe|https?://", markup)
+    assert "Plotly.newPlot" in page
+
+
+def test_texts_of_users_are_no_markup(tmp_path: Path) -> None:
+    """A class named by a user must not break the page, nor run in it."""
+    evil = "<img src=x onerror=y>"
+    figure = draw(row("a", model_text=evil, **{**WARM, "init": evil}), row("b", model_text="x", stop_reason=evil))
+
+    write_html(figure, tmp_path / "figure.html")
+
+    assert evil not in (tmp_path / "figure.html").read_text(encoding="utf-8")
+    assert not any(evil in trace.name or evil in trace.text[0] for trace in figure.data if trace.text)
