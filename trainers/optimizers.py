@@ -23,7 +23,7 @@ Decay = Annotated[float, Field(ge=0)]
 
 @setting
 class Optimizer(Spec, abc.ABC):
-    """The rule of one step. Every stage makes a new one; no state passes from parent to child, as in the authors' code."""
+    """The rule of one step. Every stage makes a new one; no state passes from parent to child (authors' code)."""
 
     @property
     @abc.abstractmethod

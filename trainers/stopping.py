@@ -86,7 +86,7 @@ class TrainAccuracy(Stop, kind="train_accuracy"):
     trains for more than 260 epochs, and to a higher accuracy than the paper's (Table 1), which 0.1 meets.
 
     Attributes:
-        target: Training accuracy, a fraction in (0, 1]. SVHN needs 0.999 to show a gap (a reproduction saw none at 0.99).
+        target: Training accuracy, a fraction in (0, 1]. On SVHN a reproduction saw no gap at 0.99.
         cap: Most epochs, at least 1. The authors' code has none.
         window: Epochs that a plateau is looked for in: at least 2, or 0 for no plateau rule.
         tolerance: Population standard deviation of accuracies as fractions, at least 0.

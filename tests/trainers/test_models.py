@@ -107,7 +107,7 @@ def test_a_model_is_written_as_it_is_read(model: Model) -> None:
     ids=str,
 )
 def test_a_model_has_as_many_weights_as_the_authors(model: Model, classes: int, expected: int) -> None:
-    """The counts of the authors' code and the reproductions, and of its layers by hand; another count is another architecture."""
+    """Counts of the authors, the reproductions, and by hand; another count is another architecture."""
     assert weights(build(model, classes=classes)) == expected
 
 

@@ -1,0 +1,174 @@
+"""An interrupted and resumed stage ends like an uninterrupted one: the same bits, the same rows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+
+from orchestrator.errors import InterruptedStage
+from orchestrator.seam import Checkpoint, Outcome, Status
+from orchestrator.spec import Spec
+from tests.trainers.made import FIRST, MemoryIO, TakenAwayIO, run, same_bits, second, without_times
+from trainers.inits import Init, ShrinkPerturb, WarmStart
+from trainers.models import MLP, Model, ResNet18
+from trainers.optimizers import SGD, Adam, Optimizer
+from trainers.regularizers import Adversarial, Penalty, Regularizer
+from trainers.stage_config import Supervised
+from trainers.stopping import TrainAccuracy
+from trainers.supervised import train
+
+if TYPE_CHECKING:
+    from orchestrator.seam import State
+
+GIVEN = {  # what a member cannot be made without, or is slow without
+    "ResNet18": {"width": 2},
+    "MLP": {"width": 8},
+    "ShrinkPerturb": {"shrink": 0.4, "perturb": 0.1},
+}
+
+
+def members(base: type[Spec]) -> list[Any]:
+    """One value of every member of a kind of setting that `trainers` has; a new one is tested by existing."""
+    found = [m for m in Spec.members.values() if issubclass(m, base) and m.__module__ == base.__module__]
+    sizes = {"size": 0.01}
+    return [m(**GIVEN.get(m.__name__, sizes if issubclass(m, Penalty) else {})) for m in found]
+
+
+def variants() -> list[Supervised]:
+    """Stages that differ from `FIRST` in one setting, or in what only goes wrong together."""
+    several: list[dict[str, Any]] = [{"optimizer": optimizer} for optimizer in members(Optimizer)]
+    several += [{"model": model} for model in members(Model)]
+    several += [{"regularizer": regularizer} for regularizer in members(Regularizer)]
+    several += [
+        {"optimizer": SGD(momentum=0.9, weight_decay=0.01)},
+        {"model": ResNet18(width=2), "optimizer": Adam(), "regularizer": Adversarial(size=0.1)},
+        {"model": ResNet18(width=2), "optimizer": SGD(momentum=0.9), "evaluate_every": 0},
+        {"evaluate_every": 2},
+    ]
+    return [replace(FIRST, **settings) for settings in several]
+
+
+def inits() -> list[Init]:
+    """One of every init, and their other choices."""
+    gaussian = ShrinkPerturb(shrink=0.4, perturb=0.1, noise="gaussian", keep_buffers=True)
+    return [*members(Init), WarmStart(keep_buffers=True), gaussian]
+
+
+def check_same(outcome: Outcome, expected: Outcome) -> None:
+    """Both are one stage, whatever the time it took."""
+    assert same_bits(outcome.state, expected.state)
+    assert without_times(outcome) == without_times(expected)
+    assert (outcome.status, outcome.stop_reason) == (expected.status, expected.stop_reason)
+
+
+def check_every_interruption(config: Supervised, parent: State | None = None, **options: Any) -> Outcome:
+    """Train `config` in one go, and resume it from the end of each epoch."""
+    io = MemoryIO(parent, **options)
+    straight = train(config, io)
+    for epoch in range(1, len(straight.epochs) + 1):
+        check_same(train(config, MemoryIO(parent, io.saved[:epoch], **options)), straight)
+    return straight
+
+
+@pytest.fixture(scope="module")
+def parent() -> State:
+    """Final state of a tiny ResNet18's first round."""
+    return run(replace(FIRST, model=ResNet18(width=2))).state
+
+
+@pytest.mark.parametrize("config", variants(), ids=str)
+def test_an_interrupted_stage_ends_with_the_same_bits(config: Supervised) -> None:
+    """Otherwise a preempted node would change the science."""
+    assert len(check_every_interruption(config).epochs) == 3
+
+
+@pytest.mark.parametrize("init", inits(), ids=str)
+def test_an_interrupted_second_round_ends_with_the_same_bits(init: Init, parent: State) -> None:
+    """A resumed stage that started over from its parent would have trained twice as long."""
+    config = second(init=init, model=ResNet18(width=2), optimizer=Adam(), lr=0.01)
+
+    assert len(check_every_interruption(config, parent).epochs) == 3
+
+
+def test_a_stage_interrupted_after_every_epoch_ends_with_the_same_bits() -> None:
+    """A cluster of cheap machines takes them away all day."""
+    config = replace(FIRST, model=ResNet18(width=2), optimizer=SGD(momentum=0.9))
+    io = TakenAwayIO()
+    for io.epoch in (1, 2, 3):
+        with pytest.raises(InterruptedStage):
+            train(config, io)
+
+    check_same(train(config, io), run(config))
+    assert [row["epoch"] for row in io.rows] == [1, 2, 3]
+
+
+def test_a_stage_without_checkpoints_ends_with_the_same_bits() -> None:
+    """How often a stage is saved is an option, in no key."""
+    io = MemoryIO()
+    io.end_epoch = lambda *_: None  # type: ignore[method-assign]
+
+    check_same(train(FIRST, io), run(FIRST))
+
+
+def test_a_stage_interrupted_at_its_end_trains_no_epoch_more() -> None:
+    """Every interruption there would add an epoch that the uninterrupted stage never had."""
+    io = TakenAwayIO()
+    io.epoch = 3
+    with pytest.raises(InterruptedStage):
+        train(FIRST, io)
+
+    outcome = train(FIRST, io)
+
+    assert len(io.rows) == len(outcome.epochs) == 3
+
+
+@pytest.mark.parametrize(
+    "stop", [TrainAccuracy(target=0.4, cap=9), TrainAccuracy(window=3, tolerance=1.0), TrainAccuracy(cap=3)], ids=str
+)
+def test_every_rule_stops_a_resumed_stage_at_the_same_epoch(stop: TrainAccuracy) -> None:
+    """A plateau is looked for in epochs from before the interruption too."""
+    config = replace(FIRST, stop=stop)
+    assert len(check_every_interruption(config).epochs) >= 2
+
+
+def test_a_diverged_stage_stays_diverged_after_an_interruption() -> None:
+    """Resumed, it must not train on with a network of NaN, nor count as done."""
+    assert check_every_interruption(replace(FIRST, lr=1e30)).status == Status.DIVERGED
+
+
+def test_a_checkpoint_does_not_change_while_training_goes_on() -> None:
+    """Rows that were added after it was taken would be counted twice after a resume."""
+    io = MemoryIO()
+    taken: list[Checkpoint] = []
+    io.end_epoch = lambda _, checkpoint: taken.append(checkpoint())  # type: ignore[method-assign]
+
+    train(FIRST, io)
+
+    assert [len(checkpoint.facts["rows"]) for checkpoint in taken] == [1, 2, 3]
+
+
+def test_the_parent_is_not_trained_by_its_children(parent: State) -> None:
+    """Twelve children of one first round start from the same weights, whoever comes first."""
+    before = {name: array.copy() for name, array in parent.items()}
+
+    run(second(init=WarmStart(keep_buffers=True), model=ResNet18(width=2)), parent)
+
+    assert same_bits(parent, before)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_stage_ends_with_the_same_bits_whatever_torch_was_set_to(threads: int) -> None:
+    """A notebook's settings, and the cores of a machine, are no part of an experiment."""
+    config = replace(FIRST, model=MLP(width=300), examples=60, batch_size=60)
+    expected = run(config)
+    torch.set_num_threads(threads)
+    torch.set_float32_matmul_precision("medium")
+
+    try:
+        check_same(run(config), expected)
+    finally:
+        torch.set_num_threads(1)
+        torch.set_float32_matmul_precision("highest")
