@@ -1,0 +1,84 @@
+"""Stage: one uninterrupted training job; the unit that is planned, run, stored and resumed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar, Protocol
+
+from orchestrator.key import content_key
+
+
+class Config(Protocol):
+    """What the orchestrator asks of a trainer's config, beside being a `Spec`.
+
+    Attributes:
+        trainer: Dotted path of the function that runs it, ``"package.module:function"``.
+        version: Raised whenever that function's numerics change.
+        round: How many times data had arrived before this stage, from 0.
+        seed: The trial's seed.
+        data: The data set; the driver calls its ``check(data_root)`` before any worker starts.
+    """
+
+    trainer: ClassVar[str]
+    version: ClassVar[int]
+
+    @property
+    def round(self) -> int: ...
+
+    @property
+    def seed(self) -> int: ...
+
+    @property
+    def data(self) -> Any: ...
+
+    def stage_columns(self) -> dict[str, Any]:
+        """The columns of the table `stages` that the config alone decides."""
+
+    def work(self) -> float:
+        """Examples times the most epochs that it may train: above 0, and no less than what it will see."""
+
+
+@dataclass(frozen=True, repr=False)
+class Stage:
+    """A trainer's config, and the stage whose final state it may start from.
+
+    Two stages are equal if their keys are: then they are the same computation.
+
+    Attributes:
+        config: A setting that also satisfies `Config`.
+        parent: Stage to read the final state from, or None to start from nothing.
+    """
+
+    config: Config
+    parent: Stage | None = None
+
+    @cached_property
+    def key(self) -> str:
+        """Content address: trainer, its version, config, and the parent's key."""
+        above = self.parent
+        unknown: list[Stage] = []
+        while above is not None and "key" not in vars(above):
+            unknown.append(above)
+            above = above.parent
+        for stage in reversed(unknown):  # oldest first: a chain of a thousand rounds would end Python's stack
+            _ = stage.key
+        config = self.config
+        return content_key("stage", config.trainer, config.version, config, self.parent.key if self.parent else None)
+
+    def lineage(self) -> list[Stage]:
+        """Return this stage and its ancestors, oldest first."""
+        chain: list[Stage] = [self]
+        while chain[-1].parent is not None:
+            chain.append(chain[-1].parent)
+        return chain[::-1]
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Stage) and other.key == self.key
+
+    def __repr__(self) -> str:
+        parent = f", parent={self.parent.key}" if self.parent else ""
+        return f"Stage({self.config!r}{parent})"
