@@ -1,0 +1,342 @@
+"""Store: everything that outlives a launch, in one folder of plain Parquet and safetensors.
+
+    warmgrid.json               what this folder is
+    stages/<key>.parquet        one row; its appearance commits the stage, all else was written before
+    epochs/<key>.parquet        one row per epoch
+    cells/<sweep>-<digest>.parquet  which cell, seed and round of a sweep is which stage
+    weights/<key>.safetensors   final state, what children start from
+    failures/<key>.parquet      one row, as in stages, of a stage that raised; tracebacks/<key>.txt beside
+    launches/<sweep>/<digest>.json  what was asked for: what `resume` goes on with
+    checkpoints/<key>/<epoch>   resume points of a running stage, two kept, gone when it is committed
+    running/<key>.json          who runs it since when; locks/, stop/, set_aside/
+
+Nothing of a committed stage is ever changed. Any number of processes may read while others write.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.errors import StoreError
+from orchestrator.files import Files, log
+from orchestrator.seam import Checkpoint
+from orchestrator.tensors import decode_state, digest, encode_state, open_checkpoint, seal_checkpoint
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+    from orchestrator.seam import State
+
+FORMAT = 1
+DEFAULT = "warmgrid-store"
+CHECKPOINTS_KEPT = 2
+RECIPE = ("sweep", "source", "axes", "overrides", "seeds", "stages")  # what a remembered launch says of itself
+
+
+def open_store(root: str | None = None) -> Store:
+    """The store in the folder `root`, else in WARMGRID_STORE, else in ./warmgrid-store."""
+    return Store(root or os.environ.get("WARMGRID_STORE") or DEFAULT)
+
+
+class Store:
+    """One store. Opening it reads nothing and creates nothing."""
+
+    def __init__(self, root: str) -> None:
+        """Use the folder `root`, which need not exist yet."""
+        self.files = Files(root)
+
+    @property
+    def root(self) -> str:
+        """Absolute path of the folder."""
+        return self.files.root
+
+    # What is asked and read.
+
+    def sql(self, query: str) -> pa.Table:
+        """Rows of one SELECT over the tables stages, epochs, cells and results.
+
+        Raises:
+            StoreError: there is no store, or one that this version cannot read.
+            ConfigError: `query` means nothing, or would do more than read.
+        """
+        from orchestrator.query import run_sql
+
+        if not Path(self.root).is_dir():
+            raise StoreError(f"{self.root}: no store here. Launch a sweep into it, or give another --store.")
+        self.check_readable()
+        return run_sql(self.files, query)
+
+    def to_pandas(self, table: str) -> pd.DataFrame:
+        """The whole of one table as a DataFrame: "stages", "epochs", "cells" or "results"."""
+        return self.sql(f'SELECT * FROM "{table}"').to_pandas()
+
+    def stages(self) -> pa.Table:
+        """The table `stages`: committed stages, and those whose last attempt failed."""
+        from orchestrator.table import load
+
+        self.check_readable()
+        return load(self.files, "stages")
+
+    def check_readable(self) -> bool:
+        """Make sure that this version can read what is in the folder; whether it is a store already.
+
+        Done before anything is read: what an older version cannot make sense of, it would set aside.
+
+        Raises:
+            StoreError: it was written by a later version, or is another program's folder.
+        """
+        try:
+            found = json.loads(self.files.read("warmgrid.json"))["format"]
+        except FileNotFoundError:
+            return False
+        except (ValueError, KeyError, TypeError):
+            raise StoreError(
+                f"{self.root}/warmgrid.json: not what warmgrid writes. Give another --store, or remove the file if the "
+                f"rest of the folder is a store."
+            ) from None
+        if found != FORMAT:
+            raise StoreError(f"{self.root}: a store of format {found}; this version reads {FORMAT}. Update warmgrid.")
+        return True
+
+    def check_format(self) -> None:
+        """Make the folder a store, or make sure that it is one that this version can use.
+
+        Raises:
+            StoreError: as in `check_readable`, or the folder cannot be written.
+        """
+        if self.check_readable():
+            return
+        if self.files.list():
+            log.warning("%s holds other files too; warmgrid only adds its own folders.", self.root)
+        self.files.write_once("warmgrid.json", json.dumps({"format": FORMAT}).encode())
+
+    def committed(self, among: Collection[str] | None = None) -> set[str]:
+        """Keys of the stages, by default all, whose result is here; a damaged row is set aside first."""
+        from orchestrator.table import read_files  # imports no pyarrow unless there is a file to read
+
+        self.check_readable()
+        names = set(self.files.list("stages")) & set(self.files.list("epochs"))
+        if among is not None:
+            names &= {f"{key}.parquet" for key in among}
+        tables = read_files(self.files, "stages", [f"stages/{name}" for name in sorted(names)])
+        keys = {key for table in tables for key in table["key"].to_pylist()}
+        return {key for key in keys if f"{key}.parquet" in names}
+
+    def startable(self) -> set[str]:
+        """Keys of stages whose final state is here, for children to start from."""
+        return {name.removesuffix(".safetensors") for name in self.files.list("weights")}
+
+    def is_startable(self, key: str) -> bool:
+        """Whether the stage's final state is here (its bytes are not looked at)."""
+        return self.files.exists(f"weights/{key}.safetensors")
+
+    def is_committed(self, key: str) -> bool:
+        """Whether the stage's result is here, whole (its bytes are not looked at)."""
+        return self.files.exists(f"stages/{key}.parquet") and self.files.exists(f"epochs/{key}.parquet")
+
+    def stage_row(self, key: str) -> dict[str, Any]:
+        """The stage's row of the table `stages`.
+
+        Raises:
+            FileNotFoundError: it is not committed.
+            StoreError: its row is damaged, and was set aside.
+        """
+        from orchestrator.schema import read_bytes
+
+        name = f"stages/{key}.parquet"
+        try:
+            rows: list[dict[str, Any]] = read_bytes("stages", self.files.read(name)).to_pylist()
+            if [row["key"] for row in rows] != [key]:
+                raise StoreError("not the row of this stage")
+        except StoreError as error:
+            self.files.set_aside(name, str(error))
+            raise StoreError(f"row of stage {key}: {error}. Resume: the stage is trained again.") from None
+        return rows[0]
+
+    def find_row(self, key: str) -> dict[str, Any] | None:
+        """The stage's row, or None if it is missing or was damaged and is now set aside."""
+        try:
+            return self.stage_row(key)
+        except (FileNotFoundError, StoreError):
+            return None
+
+    # A stage's life, in the order in which it happens.
+
+    def lock(self, key: str, give_up: Callable[[], bool] = lambda: False) -> AbstractContextManager[bool]:
+        """Lock of one stage: no two workers of one file system train it at the same time.
+
+        As a context it gives True once it is held, or False if `give_up` says so while another worker holds it.
+        """
+        return self.files.locked(key, give_up)
+
+    def is_held(self, key: str) -> bool:
+        """Whether a living worker holds the stage's lock."""
+        return self.files.is_locked(key)
+
+    def note_running(self, key: str, facts: Mapping[str, Any]) -> None:
+        """Say who trains the stage since when, and at which attempt; a power cut may take it back."""
+        self.files.write(f"running/{key}.json", json.dumps(facts, sort_keys=True).encode(), durable=False)
+
+    def noted(self) -> set[str]:
+        """Keys of stages of which `note_running` said something: begun, and not committed."""
+        return {name.removesuffix(".json") for name in self.files.list("running")}
+
+    def running(self, key: str) -> dict[str, Any]:
+        """What `note_running` said last, {} if nothing; what cannot be read is set aside."""
+        try:
+            facts: dict[str, Any] = json.loads(self.files.read(f"running/{key}.json"))
+            int(facts["attempts"]), float(facts["wall_seconds"]), datetime.fromisoformat(facts["started_at"])
+        except FileNotFoundError:
+            return {}
+        except (ValueError, KeyError, TypeError):
+            self.files.set_aside(f"running/{key}.json", "not what a worker notes of a running stage")
+            return {}
+        return facts
+
+    def load_state(self, key: str) -> State:
+        """Final state of a committed stage.
+
+        Raises:
+            StoreError: it is missing or not what was committed; it was set aside, and `resume`
+                trains the stage again.
+        """
+        name = f"weights/{key}.safetensors"
+        try:
+            data, committed = self.files.read(name), self.stage_row(key)["weights_digest"]
+        except FileNotFoundError as error:
+            raise StoreError(f"stage {key}: {error.filename} is missing. Resume: it is trained again.") from None
+        if digest(data) != committed:
+            self.files.set_aside(name, "other bytes than were committed")
+            raise StoreError(f"weights of stage {key}: other bytes than were committed. Resume: it is trained again.")
+        return decode_state(data)
+
+    def save_checkpoint(self, key: str, epoch: int, checkpoint: Checkpoint) -> None:
+        """Keep the resume point after `epoch` epochs, and the one before it."""
+        folder = f"checkpoints/{key}"
+        self.files.write(f"{folder}/{epoch:08d}", seal_checkpoint(checkpoint))
+        for old in self.files.list(folder)[:-CHECKPOINTS_KEPT]:
+            self.files.delete(f"{folder}/{old}")
+
+    def load_checkpoint(self, key: str) -> Checkpoint | None:
+        """The newest sound resume point; a damaged one is set aside for the one before it."""
+        folder = f"checkpoints/{key}"
+        for name in reversed(self.files.list(folder)):
+            try:
+                return open_checkpoint(self.files.read(f"{folder}/{name}"))
+            except StoreError as error:
+                self.files.set_aside(f"{folder}/{name}", f"{error}; the checkpoint before it is used, if there is one")
+        return None
+
+    def commit(
+        self, key: str, row: Mapping[str, Any], epochs: Sequence[Mapping[str, Any]], state: State
+    ) -> dict[str, Any]:
+        """Make a stage's result visible: weights, epochs, then its row, which is the commit.
+
+        A stage that was committed before and ran again because its weights or epochs were lost
+        gets back what is missing; its row stays. Only if it came out with other bits, as on
+        another kind of machine, the old row is set aside, so that row and weights always agree.
+
+        Returns:
+            The committed row.
+
+        Raises:
+            StoreError: a value does not fit its column, or the folder cannot be written; nothing is committed.
+        """
+        from orchestrator.schema import to_bytes, to_table
+
+        weights = encode_state(state)
+        full = {**row, "key": key, "weights_digest": digest(weights)}
+        stage_bytes = to_bytes(to_table("stages", [full]))
+        epoch_bytes = to_bytes(to_table("epochs", [{**epoch, "key": key} for epoch in epochs]))
+        stage_name, epochs_name = f"stages/{key}.parquet", f"epochs/{key}.parquet"
+        before = self.find_row(key)
+        if before is not None and before["weights_digest"] != full["weights_digest"]:
+            why = "its weights were lost, and the stage ended with other bits this time"
+            self.files.set_aside(stage_name, why)  # before its epochs: without its row a stage is not committed
+            self.files.set_aside(epochs_name, why)
+        self.files.write(f"weights/{key}.safetensors", weights)
+        if not self.is_committed(key):
+            self.files.write(epochs_name, epoch_bytes)
+        self.files.write_once(stage_name, stage_bytes)
+        self.forget_running(key)
+        return self.stage_row(key)
+
+    def record_failure(self, key: str, row: Mapping[str, Any], traceback_text: str) -> None:
+        """Keep settings and error of an attempt that raised; the checkpoints stay for the next one."""
+        from orchestrator.schema import to_bytes, to_table
+
+        self.files.write(f"tracebacks/{key}.txt", traceback_text.encode(errors="replace"))
+        self.files.write(f"failures/{key}.parquet", to_bytes(to_table("stages", [{**row, "key": key}])))
+
+    def forget_running(self, key: str) -> None:
+        """Remove what only a running stage needs; its note last, so that `tidy` finds what a crash leaves here."""
+        self.files.delete_folder(f"checkpoints/{key}")
+        for name in (f"failures/{key}.parquet", f"tracebacks/{key}.txt", f"running/{key}.json"):
+            self.files.delete(name)
+
+    def tidy(self, committed: Collection[str]) -> None:
+        """Forget the running of those of the `committed` stages whose worker died just after the commit."""
+        for key in self.noted().intersection(committed):
+            with self.lock(key, give_up=lambda: True) as is_ours:
+                if is_ours:
+                    self.forget_running(key)
+
+    # What was asked for.
+
+    def record_launch(self, sweep: str, recipe: Mapping[str, Any], cells: Sequence[Mapping[str, Any]]) -> None:
+        """Remember the recipe of a launch and its cells; the same launch again changes nothing."""
+        from orchestrator.schema import cells_table, to_bytes
+
+        named = file_name(sweep)
+        identity = json.dumps(sorted(sorted(map(str, row.items())) for row in cells)).encode()
+        cells_name = f"cells/{named}-{digest(identity)[:16]}.parquet"
+        if not self.files.exists(cells_name):
+            self.files.write_once(cells_name, to_bytes(cells_table(cells)))
+        text = json.dumps(recipe, sort_keys=True, indent=1).encode()
+        self.files.write(f"launches/{named}/{digest(text)[:16]}.json", text)
+
+    def launches(self, sweep: str) -> list[dict[str, Any]]:
+        """Recipes of all launches of a sweep; what cannot be read is set aside."""
+        self.check_readable()
+        folder = f"launches/{file_name(sweep)}"
+        recipes = []
+        for name in self.files.list(folder):
+            try:
+                recipe = json.loads(self.files.read(f"{folder}/{name}"))
+                recipes.append({part: recipe[part] for part in RECIPE})
+            except (ValueError, KeyError, TypeError):
+                self.files.set_aside(f"{folder}/{name}", "not what warmgrid remembers of a launch")
+        return recipes
+
+    # Asking workers to stop.
+
+    def is_stop_requested(self, launch: str) -> bool:
+        """Whether the workers of this launch were asked to stop."""
+        return self.files.exists(f"stop/{launch}")
+
+    def request_stop(self, launch: str) -> None:
+        """Ask the workers of this launch to save their checkpoints and stop."""
+        self.files.write(f"stop/{launch}", b"", durable=False)
+
+    @contextmanager
+    def stoppable(self, launch: str) -> Iterator[None]:
+        """Remove the request to stop when the launch ends."""
+        try:
+            yield
+        finally:
+            self.files.delete(f"stop/{launch}")
+
+
+def file_name(sweep: str) -> str:
+    """`sweep` as part of a file name; refuses what could leave the folder or hide."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,100}", sweep):
+        raise StoreError(f"{sweep!r} cannot name a sweep in a store: use letters, digits, '_', '-' and '.'.")
+    return sweep
