@@ -1,0 +1,320 @@
+"""The command ``warmgrid``: each command is one library call plus printing.
+
+Exit codes: 0 all done, 1 some stage failed, 2 the request makes no sense, 75 interrupted and
+resumable. Results go to standard output, progress and messages to standard error.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from orchestrator.errors import ConfigError, SweepError
+from orchestrator.request import BackendName, Running, asked_of, opened, options_of, prepare, sweep_name
+
+if TYPE_CHECKING:
+    from orchestrator.launch import Summary
+    from orchestrator.plan import Plan
+    from orchestrator.sweep import Sweep
+
+CAPS = (
+    "Any sweep of ours in minutes, by caps that it takes as axes: epochs=N, the most epochs of any stage; limit=N, the "
+    "images of the data set used at all; data=Digits, the embedded data set. E.g. warmgrid launch figure3 "
+    "--axis data=Digits --axis limit=600 --axis epochs=2 --seeds 0"
+)
+log = logging.getLogger("warmgrid")
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # its help looks alike and takes a quarter of a second longer to load
+    help="Sweeps of warm-started neural network training: plan, launch, resume and query grids.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class Format(enum.StrEnum):
+    """How rows are written."""
+
+    TABLE = "table"
+    CSV = "csv"
+    JSON = "json"
+    PARQUET = "parquet"
+
+
+SweepName = Annotated[str, typer.Argument(metavar="SWEEP", help="Name of a sweep, or path of your own .py file.")]
+StorePath = Annotated[
+    str | None, typer.Option("--store", metavar="FOLDER", help="Default: WARMGRID_STORE, else ./warmgrid-store.")
+]
+DataRoot = Annotated[
+    str | None,
+    typer.Option("--data-root", metavar="FOLDER", envvar="WARMGRID_DATA", help="Where data sets are looked for first."),
+]
+Axes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--axis",
+        metavar="NAME=V1,V2",
+        help="Replace an axis. Values: numbers, strings, or settings such as 'ShrinkPerturb(shrink=0.4, perturb=0.1)'.",
+    ),
+]
+Seeds = Annotated[str | None, typer.Option("--seeds", metavar="0-2", help="Replace the seeds: 0-2 or 0,3,5.")]
+AsJson = Annotated[bool, typer.Option("--json", help="JSON on standard output, for programs.")]
+BackendOption = Annotated[BackendName, typer.Option("--backend", help="What executes stages.")]
+Address = Annotated[str | None, typer.Option("--address", metavar="HOST:PORT", help="A running Ray cluster to join.")]
+Workers = Annotated[
+    int | None, typer.Option("--workers", min=1, help="Stages at once on this machine. Default: one per core.")
+]
+Cpus = Annotated[float, typer.Option("--cpus-per-stage", min=0, help="Cores that a stage asks of Ray.")]
+Gpus = Annotated[
+    float | None,
+    typer.Option("--gpus-per-stage", min=0, help="GPUs of a stage, e.g. 0.25 or 1. Default: 0.25 where there are any."),
+]
+Device = Annotated[str | None, typer.Option("--device", help="cpu or cuda. Default: cuda where there is one.")]
+CheckpointEvery = Annotated[
+    float, typer.Option("--checkpoint-every", min=0, metavar="SECONDS", help="Between two resume points of a stage.")
+]
+
+
+@app.command("plan", epilog=CAPS)
+def plan_command(
+    sweep: SweepName,
+    store: StorePath = None,
+    axis: Axes = None,
+    seeds: Seeds = None,
+    data_root: DataRoot = None,
+    backend: BackendOption = BackendName.RAY,
+    address: Address = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what a launch would run, share, and cost."""
+    from orchestrator.launch import plan_sweep
+
+    Running(backend, address, data_root=data_root)  # so that a launch's command line can be tried with plan first
+    found, _ = prepare(sweep, axis, seeds)
+    planned, estimate = plan_sweep(found.sweep, opened(store))
+    facts = plan_facts(planned, estimate.total_seconds(planned.to_run))
+    if as_json:
+        print_json(facts)
+    else:
+        print_plan(found.sweep, facts)
+
+
+@app.command("launch", epilog=CAPS)
+def launch_command(
+    sweep: SweepName,
+    store: StorePath = None,
+    axis: Axes = None,
+    seeds: Seeds = None,
+    data_root: DataRoot = None,
+    backend: BackendOption = BackendName.RAY,
+    address: Address = None,
+    workers: Workers = None,
+    cpus_per_stage: Cpus = 1.0,
+    gpus_per_stage: Gpus = None,
+    device: Device = None,
+    checkpoint_every: CheckpointEvery = 60.0,
+    as_json: AsJson = False,
+) -> None:
+    """Run every stage that the store lacks. Launching twice equals launching once."""
+    running = Running(backend, address, workers, cpus_per_stage, gpus_per_stage, data_root, device, checkpoint_every)
+    found, axes = prepare(sweep, axis, seeds)
+    summary = running.launch(found, opened(store), axes)
+    finish([summary], found.sweep.name, store, running, as_json)
+
+
+@app.command("resume")
+def resume_command(
+    sweep: Annotated[str, typer.Argument(metavar="SWEEP", help="Name of a sweep that this store was launched with.")],
+    store: StorePath = None,
+    axis: Axes = None,
+    seeds: Seeds = None,
+    data_root: DataRoot = None,
+    backend: BackendOption = BackendName.RAY,
+    address: Address = None,
+    workers: Workers = None,
+    cpus_per_stage: Cpus = 1.0,
+    gpus_per_stage: Gpus = None,
+    device: Device = None,
+    checkpoint_every: CheckpointEvery = 60.0,
+    as_json: AsJson = False,
+) -> None:
+    """Go on with the launches of a sweep that the store remembers.
+
+    Each with the axes and seeds it was given then. With --axis or --seeds, only those that were given the same.
+    """
+    from orchestrator.launch import remembered
+
+    running = Running(backend, address, workers, cpus_per_stage, gpus_per_stage, data_root, device, checkpoint_every)
+    kept, name = opened(store), sweep_name(sweep)
+    summaries: list[Summary] = []
+    for found, axes in remembered(kept, name, *asked_of(kept, name, axis, seeds)):
+        summaries.append(running.launch(found, kept, axes))
+        if summaries[-1].interrupted:
+            break
+    finish(summaries, name, store, running, as_json)
+
+
+@app.command("status")
+def status_command(
+    sweep: SweepName, store: StorePath = None, axis: Axes = None, seeds: Seeds = None, as_json: AsJson = False
+) -> None:
+    """Count a sweep's stages by status, and name the failures.
+
+    Those of all its launches; with --axis or --seeds, only of the launches that were given the same.
+    """
+    from orchestrator.overview import overview
+    from orchestrator.progress import duration
+
+    kept, name = opened(store), sweep_name(sweep)
+    facts = overview(kept, name, *asked_of(kept, name, axis, seeds))
+    if as_json:
+        print_json(facts)
+        return
+    print(f"{facts['sweep']}: {facts['stages']} stages in {facts['store']}")
+    for status, count in facts["counts"].items():
+        print(f"  {count:6d} {status}: {facts['sentences'][status]}")
+    print(f"{duration(facts['wall_seconds'])} of worker time so far; sharing saves {facts['stages_shared']} stages")
+    for failure in facts["failures"]:
+        print(f"failed {failure['count']} x: {failure['error']}  (e.g. stage {failure['key']})")
+
+
+@app.command("query")
+def query_command(
+    sql: Annotated[str, typer.Argument(metavar="SQL", help="One SELECT over stages, epochs, cells and results.")],
+    store: StorePath = None,
+    as_format: Annotated[Format, typer.Option("--format", help="How rows are written.")] = Format.TABLE,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="A file instead of standard output.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print the rows of an SQL query over the results.
+
+    E.g. warmgrid query "SELECT init, avg(test_accuracy) FROM results WHERE sweep = 'quickstart' GROUP BY init"
+    """
+    from orchestrator.query import write
+
+    table = opened(store).sql(sql)
+    form = Format.JSON if as_json else as_format
+    if output is not None:
+        with output.open("wb") as file:
+            write(table, form.value, file)
+    else:
+        write(table, form.value, sys.stdout.buffer if form is Format.PARQUET else sys.stdout)
+
+
+@app.command("figure")
+def figure_command(
+    sweep: SweepName,
+    store: StorePath = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Default: SWEEP.html.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Draw a sweep's models as one HTML page.
+
+    Test accuracy against training time, one dot a model; the page needs no network.
+    """
+    from orchestrator.scatter import scatter, write_html
+
+    kept, name = opened(store), sweep_name(sweep)
+    rows = kept.sql(f"SELECT * FROM results WHERE sweep = '{name}'")
+    if not rows.num_rows:
+        raise ConfigError(f"{kept.root}: no results of {name!r} to draw yet. Run them with: warmgrid launch {sweep}")
+    path = output or Path(f"{name}.html")
+    write_html(scatter(rows, name), str(path))
+    print_json({"figure": str(path), "models": rows.num_rows}) if as_json else print(path)
+
+
+def plan_facts(planned: Plan, seconds: float | None) -> dict[str, Any]:
+    """What ``plan --json`` prints."""
+    return {
+        "cells": planned.cells,
+        "trials": len(planned.trials),
+        "stages": len(planned.stages),
+        "stages_without_sharing": planned.stages_without_sharing,
+        "done": planned.done,
+        "to_run": len(planned.to_run),
+        "estimated_seconds": seconds,
+    }
+
+
+def print_plan(sweep: Sweep, facts: dict[str, Any]) -> None:
+    """The same for people."""
+    from orchestrator.progress import duration
+
+    seconds = facts["estimated_seconds"]
+    cost = duration(seconds) if seconds is not None else "not known yet: nothing like some of them was measured"
+    print(f"{sweep.name}: {sweep.source}")
+    for name, values in sweep.axes.items():
+        print(f"  {name}: {', '.join(map(str, values))}")
+    print(f"{facts['cells']} cells x {len(sweep.seeds)} seeds = {facts['trials']} trials")
+    print(f"{facts['stages']} stages, {facts['stages_without_sharing']} without sharing")
+    print(f"{facts['done']} done, {facts['to_run']} to run")
+    print(f"work left, on one worker: {cost}")
+
+
+def finish(summaries: Sequence[Summary], sweep: str, store: str | None, running: Running, as_json: bool) -> None:
+    """Say how the launches of a sweep ended, and what to do next; exit with their code."""
+    from orchestrator.progress import duration
+    from orchestrator.seam import Status
+
+    code = max(summary.exit_code for summary in summaries)
+    ends = (Status.DONE, Status.DIVERGED, Status.FAILED)
+    counts = {str(status): sum(summary.count(status) for summary in summaries) for status in ends}
+    known, ran = ({s.key for one in summaries for s in getattr(one.plan, of)} for of in ("stages", "to_run"))
+    before, blocked = len(known - ran), sum(len(one.blocked) for one in summaries)
+    seconds, interrupted = sum(one.seconds for one in summaries), any(one.interrupted for one in summaries)
+    if as_json:
+        facts = {"sweep": sweep, "done_before": before, **counts, "blocked": blocked, "seconds": seconds}
+        print_json(facts | {"interrupted": interrupted, "exit_code": code})
+    else:
+        counted = ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "no stage had to run"
+        behind = f", {blocked} blocked" if blocked else ""
+        print(f"{sweep}: {counted}{behind}, {before} done before, in {duration(seconds)}.")
+        again = f"warmgrid resume {sweep}{options_of(store, running)}"
+        if code == 75:
+            print(f"Interrupted. Go on with: {again}")
+        elif code == 1:
+            print(f"See what failed with: warmgrid status {sweep}{options_of(store)}. Try again with: {again}")
+    raise typer.Exit(code)
+
+
+def print_json(facts: Any) -> None:
+    """`facts` as JSON, indented, on standard output."""
+    print(json.dumps(facts, indent=1, default=str))
+
+
+def main() -> None:
+    """Entry point: turn every error raised on purpose, and every refusal of the system, into one message and code 2.
+
+    WARMGRID_LOG=DEBUG shows where it was raised.
+    """
+    level = os.environ.get("WARMGRID_LOG", "WARNING").upper()
+    logging.basicConfig(
+        level=logging.getLevelNamesMapping().get(level, logging.WARNING), format="warmgrid: %(message)s"
+    )
+    try:
+        app()
+    except (SweepError, OSError) as error:
+        log.debug("raised here:", exc_info=True)
+        print(f"warmgrid: {told(error)}", file=sys.stderr)
+        sys.exit(2)
+
+
+def told(error: SweepError | OSError) -> str:
+    """What a user reads of `error`."""
+    if isinstance(error, SweepError):
+        return str(error)
+    where = error.filename or "the system"
+    return f"{where}: {error.strerror or error}. Check that the path is right and may be used, or give another."
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+"""Request: what a command line asks for, turned from texts into sweep, store and backend; runs and prints nothing.
+
+Loads nothing heavy by itself, so that ``warmgrid --help`` is instant.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.errors import ConfigError
+
+if TYPE_CHECKING:
+    from orchestrator.backend import Backend
+    from orchestrator.catalogue import Found
+    from orchestrator.launch import Summary
+    from orchestrator.store import Store
+
+
+class BackendName(enum.StrEnum):
+    """What executes stages."""
+
+    RAY = "ray"
+    INPROCESS = "inprocess"
+
+
+@dataclass(frozen=True)
+class Running:
+    """How stages are to be executed, as the command line gives it."""
+
+    backend: BackendName = BackendName.RAY
+    address: str | None = None
+    workers: int | None = None
+    cpus_per_stage: float = 1.0
+    gpus_per_stage: float | None = None
+    data_root: str | None = None
+    device: str | None = None
+    checkpoint_every: float = 60.0
+
+    def __post_init__(self) -> None:
+        if self.device not in (None, "cpu", "cuda"):
+            raise ConfigError(f"--device {self.device}: give cpu or cuda.")
+        if self.backend is BackendName.INPROCESS and (self.address or (self.workers or 1) > 1):
+            raise ConfigError("--backend inprocess runs one stage at a time, here: leave out --address and --workers.")
+        if self.address and self.workers:
+            raise ConfigError(
+                f"--workers {self.workers}: the cluster at {self.address} decides that; leave one of them out."
+            )
+        if self.data_root is not None and not self.address and not Path(self.data_root).is_dir():
+            raise ConfigError(
+                f"--data-root {self.data_root} (or WARMGRID_DATA): no such folder. Give the one that holds data sets."
+            )
+
+    def launch(self, found: Found, store: Store, axes: dict[str, list[Any]]) -> Summary:
+        """Run what is missing of `found`, with progress on standard error."""
+        from orchestrator.launch import launch
+        from orchestrator.progress import Progress
+
+        root = None if self.data_root is None else str(Path(self.data_root).absolute())
+        return launch(
+            found.sweep,
+            store,
+            lambda: self.make_backend(found),
+            Progress(),
+            source=found.source,
+            overrides=axes,
+            options={"data_root": root, "device": self.device, "checkpoint_every_s": self.checkpoint_every},
+            is_local=self.address is None,
+        )
+
+    def make_backend(self, found: Found) -> Backend:
+        """The backend; imports ray only if it is needed."""
+        if self.backend is BackendName.INPROCESS:
+            from orchestrator.backend import InProcessBackend
+
+            return InProcessBackend()
+        from orchestrator.ray_backend import RayBackend
+
+        return RayBackend(self.address, self.workers, self.cpus_per_stage, self.gpus_per_stage, found.module)
+
+
+def opened(store: str | None) -> Store:
+    """The store that --store names; an empty name, as of an unset variable, is none."""
+    from orchestrator.store import open_store
+
+    if store == "":
+        raise ConfigError("--store: the path is empty. Name a folder, or leave the option out.")
+    return open_store(store)
+
+
+def prepare(sweep: str, axis: Sequence[str] | None, seeds: str | None) -> tuple[Found, dict[str, list[Any]]]:
+    """Find the sweep and replace its axes and seeds as asked."""
+    from orchestrator.catalogue import find
+
+    found = find(sweep)  # first, because it makes the settings known that axes may name
+    axes, numbers = parsed(axis, seeds)
+    return replace(found, sweep=found.sweep.replace(axes, numbers)), axes
+
+
+def asked_of(
+    store: Store, name: str, axis: Sequence[str] | None, seeds: str | None
+) -> tuple[dict[str, list[Any]], list[int] | None]:
+    """The axes and seeds by which launches are chosen; the sweeps that were launched say which settings there are."""
+    from orchestrator.catalogue import find
+
+    loaded = False
+    for source in dict.fromkeys(recipe["source"] for recipe in store.launches(name)):
+        with contextlib.suppress(ConfigError):  # `remembered` says what is wrong with a launch's file
+            find(source)
+            loaded = True
+    return parsed(axis, seeds) if loaded else ({}, None)
+
+
+def parsed(axis: Sequence[str] | None, seeds: str | None) -> tuple[dict[str, list[Any]], list[int] | None]:
+    """The values of --axis and --seeds."""
+    from orchestrator.expressions import parse_axes, parse_seeds
+
+    return parse_axes(axis or []), None if seeds is None else parse_seeds(seeds)
+
+
+def sweep_name(sweep: str) -> str:
+    """Name of a sweep that is given by its name or its file; checked, so that it can stand in a path or in SQL."""
+    from orchestrator.store import file_name
+
+    return file_name(Path(sweep).stem if sweep.endswith(".py") else sweep)
+
+
+def options_of(store: str | None, running: Running | None = None) -> str:
+    """The options that the next command needs to find what this one found, and to run it as this one did."""
+    given = {"--store": store}
+    if running is not None:
+        given |= {"--data-root": running.data_root, "--address": running.address}
+        given["--backend"] = running.backend.value if running.backend is not BackendName.RAY else None
+    return "".join(f" {name} {shlex.quote(value)}" for name, value in given.items() if value)
