@@ -18,9 +18,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from orchestrator.errors import ConfigError, SweepError
-from orchestrator.request import BackendName, Running, asked_of, opened, options_of, prepare, sweep_name
+from orchestrator.request import BackendName, Running, asked_of, opened, options_of, prepare, source_of, sweep_name
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from orchestrator.launch import Summary
     from orchestrator.plan import Plan
     from orchestrator.sweep import Sweep
@@ -214,22 +216,33 @@ def query_command(
 def figure_command(
     sweep: SweepName,
     store: StorePath = None,
+    axis: Axes = None,
+    seeds: Seeds = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Default: SWEEP.html.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Draw a sweep's models as one HTML page.
 
-    Test accuracy against training time, one dot a model; the page needs no network.
+    Test accuracy against training time, one dot a model; the page needs no network. With --axis or --seeds, only of
+    the cells that a launch with these would have.
     """
     from orchestrator.scatter import scatter, write_html
 
     kept, name = opened(store), sweep_name(sweep)
     rows = kept.sql(f"SELECT * FROM results WHERE sweep = '{name}'")
+    if axis or seeds is not None:
+        rows = only(rows, prepare(source_of(kept, sweep), axis, seeds)[0].sweep)
     if not rows.num_rows:
         raise ConfigError(f"{kept.root}: no results of {name!r} to draw yet. Run them with: warmgrid launch {sweep}")
     path = output or Path(f"{name}.html")
     write_html(scatter(rows, name), str(path))
     print_json({"figure": str(path), "models": rows.num_rows}) if as_json else print(path)
+
+
+def only(rows: pa.Table, sweep: Sweep) -> pa.Table:
+    """Those of the rows whose stages `sweep` reports."""
+    keys = {stage.key for trial in sweep.trials() for stage in trial.stages}
+    return rows.filter([key in keys for key in rows["key"].to_pylist()])
 
 
 def plan_facts(planned: Plan, seconds: float | None) -> dict[str, Any]:

@@ -52,7 +52,7 @@ from orchestrator.files import log  # noqa: E402
 from orchestrator.schedule import Schedule  # noqa: E402
 from orchestrator.seam import Status  # noqa: E402
 from orchestrator.store import Store  # noqa: E402
-from orchestrator.worker import Handout, Options, Report, run_stage  # noqa: E402
+from orchestrator.worker import Handout, Options, Report, lost_report, run_stage  # noqa: E402
 
 OnReport = Callable[[Report, list[str]], None]
 WORKER_DEATHS = 20  # of one trial's process, before its stage counts as failed
@@ -110,16 +110,14 @@ class Gate(Searcher):
         settle(self._schedule, report or self._without_report(handout), self._on_report)
 
     def _without_report(self, handout: Handout) -> Report:
-        """What became of a stage whose worker never answered: the store knows."""
+        """What became of a stage whose worker never answered; if it was committed all the same, the store knows."""
         if self._store.is_committed(handout.key):
             row = self._store.stage_row(handout.key)
             return Report(handout.key, Status(row["status"]), row)
         if self._store.is_stop_requested(self._options.launch):
             return Report(handout.key, Status.INTERRUPTED)
-        message = (
-            f"its worker process died {WORKER_DEATHS + 1} times, or could not be started; Ray's log folder says why"
-        )
-        return Report(handout.key, Status.FAILED, handout.config.stage_columns(), message)
+        deaths = f"its worker process died {WORKER_DEATHS + 1} times, or could not be started"
+        return lost_report(handout, self._store, self._options, f"{deaths}; Ray's log folder says why")
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune writes its searcher into files that nobody ever reads here."""
@@ -137,6 +135,8 @@ class Watch(tune.Callback):
 
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
+        self._live: dict[str, Any] = {}
+        self._seen = 0
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing, as in `Gate`."""
@@ -144,11 +144,14 @@ class Watch(tune.Callback):
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Settle what is over in Tune's eyes and live in ours."""
-        if not self._gate.live:
-            return
-        for trial in trials[-1000:]:
-            if trial.trial_id in self._gate.live and trial.status in ("ERROR", "TERMINATED"):
-                self._gate.on_trial_complete(trial.trial_id, trial.last_result, trial.status == "ERROR")
+        for trial in trials[self._seen :]:
+            self._live[trial.trial_id] = trial
+        self._seen = len(trials)
+        for trial_id in [name for name in self._live if name not in self._gate.live]:
+            del self._live[trial_id]
+        for trial_id, trial in list(self._live.items()):
+            if trial.status in ("ERROR", "TERMINATED"):
+                self._gate.on_trial_complete(trial_id, trial.last_result, trial.status == "ERROR")
 
 
 @dataclass(frozen=True)

@@ -123,6 +123,12 @@ def parsed(axis: Sequence[str] | None, seeds: str | None) -> tuple[dict[str, lis
     return parse_axes(axis or []), None if seeds is None else parse_seeds(seeds)
 
 
+def source_of(store: Store, sweep: str) -> str:
+    """What finds the sweep: its own words, or of a user's sweep given by name the file that it was launched from."""
+    sources = [recipe["source"] for recipe in store.launches(sweep_name(sweep))]
+    return sweep if sweep.endswith(".py") or sweep in sources or not sources else str(sources[-1])
+
+
 def sweep_name(sweep: str) -> str:
     """Name of a sweep that is given by its name or its file; checked, so that it can stand in a path or in SQL."""
     from orchestrator.store import file_name

@@ -63,8 +63,7 @@ class Stage:
             above = above.parent
         for stage in reversed(unknown):  # oldest first: a chain of a thousand rounds would end Python's stack
             _ = stage.key
-        config = self.config
-        return content_key("stage", config.trainer, config.version, config, self.parent.key if self.parent else None)
+        return stage_key(self.config, self.parent.key if self.parent else None)
 
     def lineage(self) -> list[Stage]:
         """Return this stage and its ancestors, oldest first."""
@@ -82,3 +81,8 @@ class Stage:
     def __repr__(self) -> str:
         parent = f", parent={self.parent.key}" if self.parent else ""
         return f"Stage({self.config!r}{parent})"
+
+
+def stage_key(config: Any, parent_key: str | None) -> str:
+    """Key of the stage with this config and this parent."""
+    return content_key("stage", config.trainer, config.version, config, parent_key)

@@ -20,7 +20,7 @@ from orchestrator.errors import ConfigError, InterruptedStage, StoreError
 from orchestrator.key import canonical_text
 from orchestrator.seam import Checkpoint, Outcome, Status
 from orchestrator.spec import plain
-from orchestrator.stage import Stage
+from orchestrator.stage import Stage, stage_key
 from orchestrator.store import Store
 
 if TYPE_CHECKING:
@@ -155,6 +155,7 @@ def attempt(handout: Handout, store: Store, options: Options) -> Report:
     facts = begin(handout.key, store)
     io = StageIO(handout, store, options, facts)
     try:
+        check_key(handout)
         outcome = checked(load_trainer(handout.config.trainer)(handout.config, io), handout.config.trainer)
         row = committed_row(handout, outcome, provenance(handout, facts, options, io.wall_seconds))
         stored = store.commit(handout.key, row, outcome.epochs, outcome.state)
@@ -179,10 +180,22 @@ def first_facts() -> dict[str, Any]:
 
 
 def lost_report(handout: Handout, store: Store, options: Options, why: str) -> Report:
-    """Record and report, in the driver, a stage whose worker processes died without a word."""
-    facts = {**first_facts(), **store.running(handout.key)}
-    row = failed_row(handout, facts, options, float(facts["wall_seconds"]), why)
-    return failed_report(handout.key, store, row, f"{why}\n")
+    """Record and report, from the driver, a stage whose workers died without a word; a committed one is done.
+
+    A worker that only seemed dead still holds the stage's lock: its commit is found by the next launch.
+    """
+    key = handout.key
+    try:
+        with store.lock(key, give_up=lambda: True) as is_ours:
+            if store.is_committed(key) and (row := store.find_row(key)):
+                return Report(key, Status(row["status"]), row)
+            if is_ours:
+                facts = {**first_facts(), **store.running(key)}
+                row = failed_row(handout, facts, options, float(facts["wall_seconds"]), why)
+                return failed_report(key, store, row, f"{why}\n")
+    except StoreError as error:
+        why = f"{why} (and the store has no record of it: {one_line(error)})"
+    return Report(key, Status.FAILED, known_columns(handout), why)
 
 
 def failed_report(key: str, store: Store, row: dict[str, Any], traceback_text: str) -> Report:
@@ -200,6 +213,20 @@ def one_line(error: BaseException) -> str:
     text = " ".join(" ".join(traceback.format_exception_only(error)).split())
     text = text.encode(errors="replace").decode()  # half of a surrogate pair fits into no table
     return text if len(text) <= LONGEST_ERROR else f"{text[:LONGEST_ERROR]}..."
+
+
+def check_key(handout: Handout) -> None:
+    """Make sure that this process would give the stage the key that the plan gave it.
+
+    Raises:
+        ConfigError: it would not: a user's data file changed meanwhile, or the code here is another version.
+    """
+    here = stage_key(handout.config, handout.parent_key)
+    if here != handout.key:
+        raise ConfigError(
+            f"stage {handout.key} would be {here} on this worker: its data file was changed since the launch began, "
+            f"or the worker has other code than the driver. Launch again once both are the same everywhere."
+        )
 
 
 def load_trainer(path: str) -> Callable[[Any, Any], Outcome]:

@@ -43,9 +43,7 @@ def train(config: Supervised, io: StageIO) -> Outcome:
     net = config.model.build(config.data.shape, config.data.classes, stream(config.seed, "weights", config.round))
     parent = io.parent_state() if config.init.needs_parent else {}
     if parent is None:
-        raise ConfigError(
-            f"{config.init} starts from a parent's weights, and this stage has none: give its Stage a parent."
-        )
+        raise ConfigError(f"{config.init} starts from a parent's weights, and there is none: give its Stage a parent.")
     config.init.start(net, to_tensors(parent), stream(config.seed, "noise", config.round))
     net.to(device)
     optimizer = config.optimizer.build(net, config.lr, config.regularizer.weight_decay)
@@ -91,10 +89,9 @@ def train(config: Supervised, io: StageIO) -> Outcome:
         io.end_epoch(row, lambda: Checkpoint(tensors_of(net, optimizer), {"rows": list(rows)}))
 
     # Result: the final network on both splits.
-    train_loss, train_accuracy = evaluate(net, losses, splits.train_x, splits.train_y)
     last = rows[-1]
     final: dict[str, Any] = {name: last[name] for name in ("test_loss", "test_accuracy")}
-    final |= {"train_loss": train_loss, "train_accuracy": train_accuracy}
+    final["train_loss"], final["train_accuracy"] = evaluate(net, losses, splits.train_x, splits.train_y)
     diverged = reason == "diverged" or None in final.values()
     if diverged:
         final = dict.fromkeys(final)

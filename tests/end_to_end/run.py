@@ -58,7 +58,7 @@ def content(store: Path) -> dict[str, list[tuple[Any, ...]]]:
     tables = {}
     for name in ("stages", "epochs", "cells"):
         source = f"SELECT * FROM read_parquet('{store}/{name}/*.parquet', union_by_name=true)"
-        table = duckdb.connect().execute(source).to_arrow_table()
+        table = duckdb.connect().sql(source).to_arrow_table()
         kept = [column for column in table.column_names if column not in TIMES]
         tables[name] = sorted((tuple(row.values()) for row in table.select(kept).to_pylist()), key=repr)
     return tables

@@ -50,7 +50,8 @@ def test_equal_stages_of_two_sweeps_are_trained_once(store: Path, tmp_path: Path
     mine.write_text(OTHER)
 
     printed = run("launch", str(mine), *SMALL, "--store", str(store))
-    both = run("query", "--store", str(store), "--format", "csv", "SELECT sweep, count(*) n FROM results GROUP BY ALL ORDER BY 1")
+    sql = "SELECT sweep, count(*) n FROM results GROUP BY ALL ORDER BY 1"
+    both = run("query", sql, "--store", str(store), "--format", "csv")
 
     assert "4 done, 4 done before" in printed
     assert both.splitlines() == ["sweep,n", "mine,6", "quickstart,3"]

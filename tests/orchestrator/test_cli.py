@@ -268,6 +268,17 @@ def test_a_query_is_written_as_asked(warmgrid: Warmgrid, tmp_path: Path) -> None
     assert (tmp_path / "out.csv").read_text() == "lr,n\n0.1,4\n0.2,4\n"
 
 
+@pytest.mark.parametrize("sweep", ["made.py", "made"])
+def test_a_figure_shows_the_cells_that_are_asked_for(warmgrid: Warmgrid, sweep: str) -> None:
+    """A grid of four inits is read best two at a time; a user's sweep is found by its name too."""
+    warmgrid("launch", "made.py", *IN_PROCESS)
+
+    asked = warmgrid("figure", sweep, "--axis", "lr=0.2", "--seeds", "1", "--json")
+
+    assert asked.facts["models"] == 2
+    assert "no results of 'made'" in warmgrid("figure", sweep, "--axis", "lr=0.7").err
+
+
 def test_a_figure_is_a_page(warmgrid: Warmgrid, tmp_path: Path) -> None:
     """One file that can be sent to a colleague."""
     warmgrid("launch", "made.py", *IN_PROCESS)

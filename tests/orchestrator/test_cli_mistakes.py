@@ -43,7 +43,7 @@ MISTAKES: list[tuple[str, str]] = [
     ("launch made.py --workers 2", "--backend inprocess runs one stage at a time, here"),
     ("plan made.py --address a:1", "--backend inprocess runs one stage at a time, here"),
     ("resume made", "no launch of 'made'"),
-    ("status made --axis data=Digits", "no launch of 'made'"),
+    ("status made --axis data=Unheard", "no launch of 'made'"),
     ("status ../made", "'../made' cannot name a sweep in a store"),
     ("figure made", "no store here"),
     ("query SELECT", "no store here"),

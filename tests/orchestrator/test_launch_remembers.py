@@ -15,6 +15,7 @@ from orchestrator.errors import ConfigError
 from orchestrator.expressions import parse_values
 from orchestrator.key import canonical_text
 from orchestrator.launch import as_texts, launch, remembered
+from orchestrator.spec import Spec, setting
 from orchestrator.store import Store
 from tests.orchestrator.fake_trainer import SWEEP_FILE, Lab, Numbers
 from tests.orchestrator.launches import Watch, contents, go, no_backend, stage_keys
@@ -168,9 +169,18 @@ def test_values_of_axes_are_remembered_as_they_were(given_values: list[Any]) -> 
     assert canonical_text(parse_values("axis", ", ".join(texts))) == canonical_text(given_values)
 
 
-def test_a_value_that_has_no_text_is_left_to_the_file() -> None:
+@setting
+class Vague(Spec, kind="made_vague"):
+    number: int = 1
+
+    def __str__(self) -> str:
+        return "Vague()"
+
+
+@pytest.mark.parametrize("value", [{"a": 1}, Vague(number=2)])
+def test_a_value_whose_text_means_another_is_left_to_the_file(value: Any) -> None:
     """A user's axis may hold what only Python can write down."""
-    assert as_texts("axis", [{"a": 1}]) is None
+    assert as_texts("axis", [value]) is None
 
 
 def test_an_axis_without_texts_is_taken_from_the_file(store: Store, lab: Lab, sweep_file: Path) -> None:

@@ -13,7 +13,7 @@ from orchestrator.errors import StoreError
 from orchestrator.files import Files
 from orchestrator.seam import StageIO, Status
 from orchestrator.store import Store
-from orchestrator.worker import Handout, Options, lost_report
+from orchestrator.worker import Handout, Options, Report, lost_report, run_stage
 from tests.orchestrator.fake_trainer import Lab, Walk, run, two_rounds
 from tests.orchestrator.odd_trainer import OUTCOME, Odd, run_odd
 
@@ -148,17 +148,55 @@ def test_a_full_disk_is_a_report(store: Store, monkeypatch: pytest.MonkeyPatch, 
     assert run(PARENT, store).status is Status.DONE  # as soon as there is room
 
 
+def lost(stage: Stage, store: Store) -> Report:
+    """What the driver makes of a stage whose worker never answered."""
+    return lost_report(Handout.of(stage), store, Options("t"), "its worker process died")
+
+
 def test_a_stage_whose_workers_died_is_recorded_by_the_driver(store: Store, lab: Lab) -> None:
     """Else `status` would say for ever that it is about to go on."""
     lab.spoil("raise", 2)
     run(PARENT, store, lab)  # notes a first attempt
 
-    report = lost_report(Handout.of(PARENT), store, Options("t"), "its worker process died 2 times")
+    report = lost(PARENT, store)
 
     (row,) = store.stages().to_pylist()
-    assert (report.status, report.error) == (Status.FAILED, "its worker process died 2 times")
-    assert (row["error"], row["attempts"], row["lr"]) == ("its worker process died 2 times", 1, 0.5)
-    assert lost_report(Handout.of(Stage(Odd())), store, Options("t"), "gone").row["attempts"] == 0
+    assert (report.status, report.error) == (Status.FAILED, "its worker process died")
+    assert (row["error"], row["attempts"], row["lr"]) == ("its worker process died", 1, 0.5)
+    assert lost(Stage(Odd()), store).row["attempts"] == 0
+
+
+def test_a_stage_that_was_committed_before_its_worker_died_is_done(store: Store) -> None:
+    """A result that is paid for must not be reported as a failure, nor block its children."""
+    first = run(PARENT, store)
+
+    assert lost(PARENT, store) == first
+
+
+def test_a_worker_that_only_seems_dead_is_left_alone(store: Store) -> None:
+    """Its network was away; it may be about to commit."""
+    with store.lock(PARENT.key):
+        report = lost(PARENT, store)
+
+    assert (report.status, report.row["lr"]) == (Status.FAILED, 0.5)
+    assert store.stages().num_rows == 0
+
+
+def test_a_store_that_cannot_be_told_of_a_dead_worker_says_both(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error out of the driver's bookkeeping would end the whole launch."""
+    monkeypatch.setattr(Store, "lock", lambda *_, **__: fail(StoreError("cannot lock"))(store))
+
+    assert lost(PARENT, store).error.startswith("its worker process died (and the store has no record of it: ")
+
+
+def test_a_worker_that_would_give_another_key_refuses(store: Store) -> None:
+    """Its code or data differ from the driver's; the result would be filed under a key that is not its own."""
+    handout = replace(Handout.of(PARENT), key="f" * 16)
+
+    report = run_stage(handout, store, Options("t"))
+
+    assert f"stage {'f' * 16} would be {PARENT.key} on this worker" in report.error
+    assert store.committed() == set()
 
 
 def test_a_failure_that_cannot_be_recorded_says_both(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
