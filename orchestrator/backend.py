@@ -21,8 +21,8 @@ class Backend(abc.ABC):
 
     @property
     @abc.abstractmethod
-    def workers(self) -> int:
-        """How many stages run at once; an estimate before the first one starts."""
+    def workers(self) -> int | None:
+        """How many stages run at once; None where a cluster decides."""
 
     @abc.abstractmethod
     def run(

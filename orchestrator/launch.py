@@ -39,7 +39,7 @@ from orchestrator.worker import Options, Report
 class Watcher(Protocol):
     """Who is told how a launch goes on; `orchestrator.progress` has one for terminals."""
 
-    def begin(self, plan: Plan, schedule: Schedule, cost: Mapping[str, float], workers: int) -> None:
+    def begin(self, plan: Plan, schedule: Schedule, cost: Mapping[str, float], workers: int | None) -> None:
         """The stages of `plan` are about to run."""
 
     def report(self, report: Report, blocked: Sequence[str]) -> None:
@@ -136,12 +136,13 @@ def launch(
     check_columns(planned)
     if is_local:
         check_data(planned, options.get("data_root"))
+    executes = backend() if planned.to_run else None  # first, because it refuses what cannot be
     store.check_format()
     store.record_launch(sweep.name, recipe(sweep, source, overrides or {}, planned), cell_rows(sweep, planned))
     store.tidy({stage.key for stage in planned.stages} - {stage.key for stage in planned.to_run})
     summary = Summary(planned)
-    if planned.to_run:
-        run(planned, estimate, store, backend(), watcher, summary, options)
+    if executes is not None:
+        run(planned, estimate, store, executes, watcher, summary, options)
     summary.seconds = time.monotonic() - began
     return summary
 

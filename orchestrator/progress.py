@@ -62,7 +62,7 @@ class Progress:
         self._clock = clock
         self._live: Live | None = None
 
-    def begin(self, plan: Plan, schedule: Schedule, cost: Mapping[str, float], workers: int) -> None:
+    def begin(self, plan: Plan, schedule: Schedule, cost: Mapping[str, float], workers: int | None) -> None:
         """Start counting."""
         self._schedule, self._cost, self._workers = schedule, cost, workers
         self._began = self._clock()
@@ -71,9 +71,10 @@ class Progress:
         self._missing = missing_by_cell(plan)
         self._cells_of = inverted(self._missing)
         self._tally = Tally(cells_left=len(self._missing), cost_left=sum(cost.values()))
+        at_once = "as many as the cluster has room for" if workers is None else workers
         self._say(
             f"{self._total} of {len(plan.stages)} stages to run ({plan.stages_without_sharing} without sharing), "
-            f"{plan.done} done before; {workers} at once."
+            f"{plan.done} done before; {at_once} at once."
         )
         if self._console.is_terminal and not self._console.is_dumb_terminal:
             from rich.live import Live
@@ -122,7 +123,9 @@ class Progress:
     def facts(self) -> list[tuple[str, str]]:
         """Name and value of all that is shown, in order."""
         tally = self._tally
-        running = min(len(self._schedule.running), self._workers)  # Ray is handed a few more, which wait in its queue
+        running = len(self._schedule.running)
+        if self._workers is not None:
+            running = min(running, self._workers)  # Ray is handed a few more, which wait in its queue
         blocked = f" ({tally.blocked} blocked)" if tally.blocked else ""
         facts = [("done", f"{tally.done}/{self._total}"), ("running", str(running))]
         facts += [("failed", f"{tally.failed}{blocked}")]

@@ -18,12 +18,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import socket
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -182,11 +184,15 @@ class RayBackend(Backend):
             )
         if self.slots is not None and self.slots < 1:
             raise ConfigError(f"slots={self.slots}: give at least 1.")
+        if not (self.cpus_per_stage or gpus):
+            raise ConfigError("cpus_per_stage=0: a stage must ask for something; give some CPU or some GPU.")
+        if self.address is not None:
+            self._knock(self.address)
 
     @property
-    def workers(self) -> int:
+    def workers(self) -> int | None:
         """See `Backend.workers`."""
-        return self.slots or os.cpu_count() or 1
+        return None if self.address else self.slots or os.cpu_count() or 1
 
     def run(self, schedule: Schedule, store: Store, options: Options, on_report: OnReport) -> None:
         """See `Backend.run`. Whatever ends Tune early, what is missing is started again."""
@@ -202,7 +208,11 @@ class RayBackend(Backend):
                         raise
                     log.warning("Ray Tune stopped (%s); starting the missing stages again.", last_line(error))
                     for key in list(schedule.running):
-                        schedule.finish(key) if store.is_committed(key) else schedule.hand_back(key)
+                        if store.is_committed(key):
+                            row = store.stage_row(key)
+                            settle(schedule, Report(key, Status(row["status"]), row), on_report)
+                        else:
+                            schedule.hand_back(key)
 
     @contextlib.contextmanager
     def _cluster(self) -> Iterator[dict[str, float]]:
@@ -210,17 +220,13 @@ class RayBackend(Backend):
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what failed is in the store and said by us
         common: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
         if self.address is None:
-            cores = self.workers * max(1, int(self.cpus_per_stage))
+            cores = (self.workers or 1) * max(1, math.ceil(self.cpus_per_stage))
             ray.init(address="local", num_cpus=cores, include_dashboard=False, **common)
         else:
             try:
-                knock(self.address)
                 ray.init(address=self.address, runtime_env=travelling_code(), **common)
             except (OSError, RuntimeError, ValueError) as error:
-                raise ConfigError(
-                    f"--address {self.address}: no Ray cluster answers there ({last_line(error)}). Start one with "
-                    f"`ray start --head` or `ray up cluster.yaml`, or leave the option out."
-                ) from None
+                raise nobody_at(self.address, error) from None
         if self.by_value is not None:
             cloudpickle.register_pickle_by_value(self.by_value)
         try:
@@ -228,6 +234,21 @@ class RayBackend(Backend):
                 yield ray.cluster_resources()
         finally:
             ray.shutdown()
+
+    @staticmethod
+    def _knock(address: str) -> None:
+        """Refuse at once an address where nobody listens; Ray itself would try for minutes.
+
+        Raises:
+            ConfigError: nobody does.
+        """
+        host, colon, port = address.rpartition(":")
+        if not colon or not port.isdigit() or "/" in host:
+            return  # ``auto``, or a form that Ray judges at once
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_S).close()
+        except OSError as error:
+            raise nobody_at(address, error) from None
 
     def _shape(self, resources: dict[str, float]) -> dict[str, float]:
         """What one stage asks of Ray.
@@ -270,20 +291,21 @@ class RayBackend(Backend):
         tuner.fit()
 
 
-def knock(address: str) -> None:
-    """Raise OSError at once if nobody listens at ``host:port``; Ray itself would try for minutes."""
-    host, colon, port = address.rpartition(":")
-    if colon and port.isdigit() and "/" not in host:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_S).close()
+def nobody_at(address: str, error: BaseException) -> ConfigError:
+    """What to say where no cluster could be joined."""
+    return ConfigError(
+        f"--address {address}: no Ray cluster answers there ({last_line(error)}). Start one with `ray start --head` or "
+        f"`ray up cluster.yaml`, or leave the option out."
+    )
 
 
 def travelling_code() -> dict[str, Any]:
     """Runtime environment that brings this checkout's packages to nodes that lack them."""
     import orchestrator  # the package itself, for where it lies
 
-    base = os.path.dirname(os.path.dirname(os.path.abspath(orchestrator.__file__)))
-    modules = [os.path.join(base, name) for name in ("orchestrator", "trainers", "sweeps")]
-    return {"py_modules": [path for path in modules if os.path.isdir(path)], "env_vars": {"OMP_NUM_THREADS": "1"}}
+    base = Path(orchestrator.__file__).absolute().parents[1]
+    modules = [base / name for name in ("orchestrator", "trainers", "sweeps")]
+    return {"py_modules": [str(path) for path in modules if path.is_dir()], "env_vars": {"OMP_NUM_THREADS": "1"}}
 
 
 def last_line(error: BaseException) -> str:

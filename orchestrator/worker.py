@@ -95,8 +95,12 @@ class StageIO:
         self.data_root = options.data_root
         self.device = options.device
         self._handout, self._store, self._options, self._facts = handout, store, options, facts
-        self._began = self._saved = time.monotonic()
         self._earlier_s = float(facts["wall_seconds"])
+        self.start_clock()
+
+    def start_clock(self) -> None:
+        """Begin to count this attempt's seconds; what a process loads before its first stage is nobody's."""
+        self._began = self._saved = time.monotonic()
 
     @property
     def wall_seconds(self) -> float:
@@ -156,7 +160,9 @@ def attempt(handout: Handout, store: Store, options: Options) -> Report:
     io = StageIO(handout, store, options, facts)
     try:
         check_key(handout)
-        outcome = checked(load_trainer(handout.config.trainer)(handout.config, io), handout.config.trainer)
+        trainer = load_trainer(handout.config.trainer)
+        io.start_clock()
+        outcome = checked(trainer(handout.config, io), handout.config.trainer)
         row = committed_row(handout, outcome, provenance(handout, facts, options, io.wall_seconds))
         stored = store.commit(handout.key, row, outcome.epochs, outcome.state)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a trainer raises is recorded

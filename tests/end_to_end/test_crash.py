@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,11 +16,11 @@ STAGES = 8
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The store of a run that nothing happened to, one stage after the other in one process."""
     store = tmp_path_factory.mktemp("undisturbed") / "store"
     run("launch", *GRID, "--store", str(store), "--backend", "inprocess")
-    yield store
+    return store
 
 
 def test_a_killed_driver_loses_and_doubles_nothing(undisturbed: Path, tmp_path: Path) -> None:

@@ -157,6 +157,15 @@ def test_failures_are_grouped_the_most_frequent_first() -> None:
 FOUND = ("nothing", "done", "diverged", "failed", "no epochs")
 
 
+def test_a_failure_blocks_every_generation_behind_it(store: Store) -> None:
+    """The last rounds of an online trial would look as if they were about to run."""
+    family = tree([None, 0, 1, 2])
+
+    statuses = stage_statuses(store, family, {family[0].key: {"status": "failed"}})
+
+    assert list(statuses.values()) == [Status.FAILED, *[Status.BLOCKED] * 3]
+
+
 @given(
     st.lists(
         st.tuples(st.sampled_from(FOUND), st.booleans(), st.booleans()), min_size=len(STAGES), max_size=len(STAGES)

@@ -93,13 +93,13 @@ def test_half_a_gpu_more_than_one_is_refused(gpus: float) -> None:
         RayBackend(gpus_per_stage=gpus)
 
 
-def test_an_address_where_nobody_answers_is_refused_at_once(store: Store, lab: Lab) -> None:
+def test_an_address_where_nobody_answers_is_refused_at_once() -> None:
     """Ray itself tries for minutes."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         address = f"127.0.0.1:{free.getsockname()[1]}"
 
     with pytest.raises(ConfigError, match=rf"--address {address}: no Ray cluster answers there"):
-        go(store, lab, backend=lambda: RayBackend(address))
+        RayBackend(address)
 
 
 def test_a_grid_on_ray_ends_like_one_in_process(store: Store, lab: Lab, straight: list[Any], on_ray: Any) -> None:
