@@ -74,7 +74,7 @@ class Estimate:
         """Expected wall seconds of `stage`, or None if nothing like it was measured."""
         columns = stage.config.stage_columns()
         for tier, names in zip(self._tiers, TIERS, strict=True):
-            alike = tier.get(tuple(columns[name] for name in names))
+            alike = tier.get(tuple(columns.get(name) for name in names))
             if alike is not None:
                 return float(alike.seconds(columns["examples"], stage.config.work()))
         return None

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TextIO, cast
 
 from orchestrator.errors import ConfigError
 from orchestrator.schema import SETTINGS, names, schema
-from orchestrator.table import load
+from orchestrator.table import empty, load
 
 if TYPE_CHECKING:
     import duckdb
@@ -91,7 +91,7 @@ def connect(files: Files, sql: str) -> duckdb.DuckDBPyConnection:
         stages, cells = load(files, "stages"), load(files, "cells")
         put(connection, "stages", stages)
         put(connection, "cells", cells)
-        put(connection, "epochs", schema("epochs").empty_table())
+        put(connection, "epochs", empty(schema("epochs")))
         connection.execute(f"CREATE VIEW results AS {results_sql(cells.schema)}")
         if reads_epochs(connection, sql):
             put(connection, "epochs", load(files, "epochs", stages))

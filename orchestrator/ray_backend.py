@@ -20,9 +20,11 @@ import contextlib
 import logging
 import math
 import os
+import signal
 import socket
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -219,6 +221,7 @@ class RayBackend(Backend):
         """Join the cluster at `address`, or start one; gives its resources, and leaves it as it was."""
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what failed is in the store and said by us
         common: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
+        on_term = signal.getsignal(signal.SIGTERM)
         if self.address is None:
             cores = (self.workers or 1) * max(1, math.ceil(self.cpus_per_stage))
             ray.init(address="local", num_cpus=cores, include_dashboard=False, **common)
@@ -227,6 +230,8 @@ class RayBackend(Backend):
                 ray.init(address=self.address, runtime_env=travelling_code(), **common)
             except (OSError, RuntimeError, ValueError) as error:
                 raise nobody_at(self.address, error) from None
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, on_term)  # ray.init puts its own there, which exits at once
         if self.by_value is not None:
             cloudpickle.register_pickle_by_value(self.by_value)
         try:

@@ -83,11 +83,18 @@ def read_file(files: Files, name: TableName, path: str) -> pa.Table | None:
         return None
 
 
+def empty(schema_: pa.Schema) -> pa.Table:
+    """A table without rows; pyarrow's own ``empty_table`` would import pandas, which takes a second."""
+    import pyarrow as pa
+
+    return pa.Table.from_batches([], schema=schema_)
+
+
 def joined(tables: Sequence[pa.Table], into: pa.Schema) -> pa.Table:
     """`tables` of one schema below each other, in one piece."""
     import pyarrow as pa
 
-    return pa.concat_tables([into.empty_table(), *tables]).combine_chunks()
+    return pa.concat_tables([empty(into), *tables]).combine_chunks()
 
 
 def once(table: pa.Table) -> pa.Table:
@@ -102,7 +109,7 @@ def cells(files: Files) -> pa.Table:
     import pyarrow as pa
 
     paths = [f"cells/{n}" for n in files.list("cells") if n.endswith(SUFFIX)]
-    tables = read_files(files, "cells", paths) or [schema("cells").empty_table()]
+    tables = read_files(files, "cells", paths) or [empty(schema("cells"))]
     types = widest([table.schema for table in tables])
     fixed = schema("cells").names
     ordered = ["sweep", *(name for name in types if name not in fixed), "seed", "round", "key"]

@@ -48,6 +48,14 @@ def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str]) ->
         time.sleep(0.02)
 
 
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Wait for what no process of ours does; fails if it takes too long."""
+    deadline = time.monotonic() + WAIT_S
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {WAIT_S} s in vain"
+        time.sleep(0.02)
+
+
 def committed(store: Path) -> list[str]:
     """Names of the stages' files in a store."""
     return sorted(path.name for path in store.glob("stages/*.parquet"))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ray_processes
-from tests.end_to_end.run import committed, content, run, start, wait_until
+from tests.end_to_end.run import committed, content, run, start, wait_for, wait_until
 
 GRID = ("quickstart", "--axis", "batch_size=16", "--axis", "lr=0.001,0.003", "--seeds", "0")
 STAGES = 8
@@ -30,7 +30,8 @@ def test_a_killed_driver_loses_and_doubles_nothing(undisturbed: Path, tmp_path: 
     wait_until(lambda: len(committed(store)) >= 2, driver)
 
     driver.send_signal(signal.SIGKILL)
-    driver.wait()
+    driver.communicate()
+    wait_for(lambda: not training())  # Ray's workers outlive their driver by up to a second
     before = {name: (store / "stages" / name).read_bytes() for name in committed(store)}
     printed = run("resume", "quickstart", "--store", str(store))
 

@@ -12,12 +12,13 @@ from orchestrator.errors import InterruptedStage
 from orchestrator.seam import Checkpoint, Outcome, Status
 from orchestrator.spec import Spec
 from tests.trainers.made import FIRST, MemoryIO, TakenAwayIO, run, same_bits, second, without_times
+from trainers.data import Digits
 from trainers.inits import Init, ShrinkPerturb, WarmStart
 from trainers.models import MLP, Model, ResNet18
 from trainers.optimizers import SGD, Adam, Optimizer
 from trainers.regularizers import Adversarial, Penalty, Regularizer
 from trainers.stage_config import Supervised
-from trainers.stopping import TrainAccuracy
+from trainers.stopping import Epochs, TrainAccuracy
 from trainers.supervised import train
 
 if TYPE_CHECKING:
@@ -159,13 +160,21 @@ def test_the_parent_is_not_trained_by_its_children(parent: State) -> None:
     assert same_bits(parent, before)
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-def test_a_stage_ends_with_the_same_bits_whatever_torch_was_set_to(threads: int) -> None:
+@pytest.mark.parametrize(
+    ("config", "threads", "precision"),
+    [
+        (replace(FIRST, model=ResNet18(width=8), stop=Epochs(1)), 2, "highest"),
+        (replace(FIRST, model=MLP(width=512), data=Digits(), examples=512, batch_size=256), 1, "medium"),
+    ],
+    ids=["threads", "bfloat16"],
+)
+def test_a_stage_ends_with_the_same_bits_whatever_torch_was_set_to(
+    config: Supervised, threads: int, precision: str
+) -> None:
     """A notebook's settings, and the cores of a machine, are no part of an experiment."""
-    config = replace(FIRST, model=MLP(width=300), examples=60, batch_size=60)
     expected = run(config)
     torch.set_num_threads(threads)
-    torch.set_float32_matmul_precision("medium")
+    torch.set_float32_matmul_precision(precision)
 
     try:
         check_same(run(config), expected)
