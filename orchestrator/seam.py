@@ -78,7 +78,7 @@ class Outcome:
     status: Status
     stop_reason: str
     epochs: list[dict[str, Any]]
-    metrics: Mapping[str, float]
+    metrics: Mapping[str, float | None]
     state: State
     device: str
     versions: Mapping[str, str] = field(default_factory=dict)
