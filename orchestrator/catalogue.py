@@ -67,6 +67,11 @@ def from_file(path: Path) -> Found:
     path = path.expanduser().absolute()
     if not path.is_file():
         raise ConfigError(f"{path}: no such file. Give the name of a sweep ({', '.join(names())}) or a path to one.")
+    if path.stem in names():
+        ours = importlib.import_module(f"{PACKAGE}.{path.stem}")
+        if path.resolve() == Path(ours.__file__ or "").resolve():
+            return find(path.stem)
+        raise ConfigError(f"{path}: there is a sweep {path.stem} already, and a store would mix them. Rename the file.")
     name = f"warmgrid_sweep_{file_name(path.stem).replace('-', '_').replace('.', '_')}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:

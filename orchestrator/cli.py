@@ -73,7 +73,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="JSON on standard output, f
 BackendOption = Annotated[BackendName, typer.Option("--backend", help="What executes stages.")]
 Address = Annotated[str | None, typer.Option("--address", metavar="HOST:PORT", help="A running Ray cluster to join.")]
 Workers = Annotated[
-    int | None, typer.Option("--workers", min=1, help="Stages at once on this machine. Default: one per core.")
+    int | None,
+    typer.Option("--workers", min=1, help="Stages at once. Default: one per core; on a cluster, all it has room for."),
 ]
 Cpus = Annotated[float, typer.Option("--cpus-per-stage", min=0, help="Cores that a stage asks of Ray.")]
 Gpus = Annotated[
@@ -81,6 +82,16 @@ Gpus = Annotated[
     typer.Option("--gpus-per-stage", min=0, help="GPUs of a stage, e.g. 0.25 or 1. Default: 0.25 where there are any."),
 ]
 Device = Annotated[str | None, typer.Option("--device", help="cpu or cuda. Default: cuda where there is one.")]
+Elsewhere = Annotated[
+    str | None,
+    typer.Option(
+        "--data-root",
+        "--backend",
+        "--address",
+        metavar="ANY",
+        help="Taken, so that one set of options fits every command; only plan, launch and resume look at it.",
+    ),
+]
 CheckpointEvery = Annotated[
     float, typer.Option("--checkpoint-every", min=0, metavar="SECONDS", help="Between two resume points of a stage.")
 ]
@@ -167,7 +178,12 @@ def resume_command(
 
 @app.command("status")
 def status_command(
-    sweep: SweepName, store: StorePath = None, axis: Axes = None, seeds: Seeds = None, as_json: AsJson = False
+    sweep: SweepName,
+    store: StorePath = None,
+    axis: Axes = None,
+    seeds: Seeds = None,
+    as_json: AsJson = False,
+    _elsewhere: Elsewhere = None,
 ) -> None:
     """Count a sweep's stages by status, and name the failures.
 
@@ -196,6 +212,7 @@ def query_command(
     as_format: Annotated[Format, typer.Option("--format", help="How rows are written.")] = Format.TABLE,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="A file instead of standard output.")] = None,
     as_json: AsJson = False,
+    _elsewhere: Elsewhere = None,
 ) -> None:
     """Print the rows of an SQL query over the results.
 
@@ -220,6 +237,7 @@ def figure_command(
     seeds: Seeds = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Default: SWEEP.html.")] = None,
     as_json: AsJson = False,
+    _elsewhere: Elsewhere = None,
 ) -> None:
     """Draw a sweep's models as one HTML page.
 

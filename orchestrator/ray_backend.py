@@ -164,7 +164,8 @@ class RayBackend(Backend):
 
     Attributes:
         address: Of a running cluster (``host:port`` or ``auto``); None starts one on this machine.
-        slots: Stages at once on this machine, where a cluster is started; None for one per core.
+        slots: Stages at once; None for one per core of this machine, or all that a cluster at
+            `address` has room for now. More than that is what an autoscaler grows for.
         cpus_per_stage: Cores that a stage asks of Ray.
         gpus_per_stage: GPUs that a stage asks for, a fraction or whole; None for a quarter where
             the cluster has GPUs and none where it has not.
@@ -194,7 +195,7 @@ class RayBackend(Backend):
     @property
     def workers(self) -> int | None:
         """See `Backend.workers`."""
-        return None if self.address else self.slots or os.cpu_count() or 1
+        return self.slots or (None if self.address else len(os.sched_getaffinity(0)))
 
     def run(self, schedule: Schedule, store: Store, options: Options, on_report: OnReport) -> None:
         """See `Backend.run`. Whatever ends Tune early, what is missing is started again."""
@@ -215,6 +216,8 @@ class RayBackend(Backend):
                             settle(schedule, Report(key, Status(row["status"]), row), on_report)
                         else:
                             schedule.hand_back(key)
+                    if store.is_stop_requested(options.launch):
+                        return
 
     @contextlib.contextmanager
     def _cluster(self) -> Iterator[dict[str, float]]:
@@ -266,15 +269,16 @@ class RayBackend(Backend):
             gpus = 0.25 if resources.get("GPU") else 0.0
         shape = {"CPU": self.cpus_per_stage, "GPU": gpus}
         for name, amount in shape.items():
-            if amount > max((node["Resources"].get(name, 0) for node in ray.nodes() if node["Alive"]), default=0):
-                raise ConfigError(
-                    f"a stage asks for {amount:g} {name}, and no node of the cluster has as many. Ask for less with "
-                    f"--cpus-per-stage or --gpus-per-stage."
-                )
+            if amount <= max((node["Resources"].get(name, 0) for node in ray.nodes() if node["Alive"]), default=0):
+                continue
+            lack = f"a stage asks for {amount:g} {name}, and no node of the cluster has as many"
+            if self.address is None:
+                raise ConfigError(f"{lack}. Ask for less with --cpus-per-stage or --gpus-per-stage.")
+            log.warning("%s yet: nothing runs before the autoscaler, or you, add one.", lack)
         return shape
 
     def _fit(self, gate: Gate, shape: dict[str, float], resources: dict[str, float], folder: str) -> None:
-        slots = int(min(resources.get(name, 0) / amount for name, amount in shape.items() if amount))
+        slots = self.slots or int(min(resources.get(name, 0) / amount for name, amount in shape.items() if amount)) or 1
         tuner = tune.Tuner(
             tune.with_resources(StageTrial, tune.PlacementGroupFactory([{k: v for k, v in shape.items() if v}])),
             tune_config=tune.TuneConfig(

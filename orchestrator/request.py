@@ -47,10 +47,6 @@ class Running:
             raise ConfigError(f"--device {self.device}: give cpu or cuda.")
         if self.backend is BackendName.INPROCESS and (self.address or (self.workers or 1) > 1):
             raise ConfigError("--backend inprocess runs one stage at a time, here: leave out --address and --workers.")
-        if self.address and self.workers:
-            raise ConfigError(
-                f"--workers {self.workers}: the cluster at {self.address} decides that; leave one of them out."
-            )
         if self.data_root is not None and not self.address and not Path(self.data_root).is_dir():
             raise ConfigError(
                 f"--data-root {self.data_root} (or WARMGRID_DATA): no such folder. Give the one that holds data sets."

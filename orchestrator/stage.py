@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Protocol
 
+from orchestrator.errors import ConfigError
 from orchestrator.key import content_key
 
 
@@ -39,6 +40,9 @@ class Config(Protocol):
         """Examples times the most epochs that it may train: above 0, and no less than what it will see."""
 
 
+CONFIG_HAS = ("trainer", "version", "round", "seed", "data", "stage_columns", "work")  # as `Config` says
+
+
 @dataclass(frozen=True, repr=False)
 class Stage:
     """A trainer's config, and the stage whose final state it may start from.
@@ -52,6 +56,14 @@ class Stage:
 
     config: Config
     parent: Stage | None = None
+
+    def __post_init__(self) -> None:
+        lacking = [name for name in CONFIG_HAS if not hasattr(self.config, name)]
+        if lacking:
+            raise ConfigError(
+                f"{type(self.config).__name__} cannot be a stage's config: it has no {', '.join(lacking)}. "
+                f"orchestrator.stage.Config says what a trainer's config has."
+            )
 
     @cached_property
     def key(self) -> str:

@@ -11,7 +11,8 @@ import pytest
 from tests.conftest import ray_processes
 from tests.end_to_end.run import committed, content, run, start, wait_for, wait_until
 
-GRID = ("quickstart", "--axis", "batch_size=16", "--axis", "lr=0.001,0.003", "--seeds", "0")
+# Batches of 2, so that a stage takes seconds and a signal finds the grid at work, however fast the machine.
+GRID = ("quickstart", "--axis", "batch_size=2", "--axis", "lr=0.001,0.003", "--seeds", "0")
 STAGES = 8
 
 

@@ -142,3 +142,17 @@ def test_a_name_that_cannot_stand_in_a_table_is_refused(tmp_path: Path) -> None:
     """The file's name becomes the sweep's, in file names and in SQL."""
     with pytest.raises(SweepError, match="'my sweep' cannot name a sweep"):
         find(written(tmp_path / "my sweep.py", OWN))
+
+
+def test_a_file_named_like_a_sweep_of_ours_is_refused(tmp_path: Path) -> None:
+    """A store would mix its cells with ours, under one name."""
+    path = tmp_path / "quickstart.py"
+    path.write_text("")
+
+    with pytest.raises(ConfigError, match=r"quickstart\.py: there is a sweep quickstart already.*Rename the file"):
+        find(str(path))
+
+
+def test_a_sweep_of_ours_is_found_by_its_path_too() -> None:
+    """Readers of the code give the file that they look at."""
+    assert find("sweeps/quickstart.py").source == "quickstart"

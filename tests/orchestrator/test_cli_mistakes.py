@@ -72,12 +72,13 @@ def test_a_mistake_gets_one_line_and_nothing_is_written(
     assert {path for path in tmp_path.rglob("*") if "__pycache__" not in path.parts} == before
 
 
-def test_a_ray_cluster_and_a_number_of_workers_exclude_each_other(warmgrid: Warmgrid) -> None:
-    """The number would be ignored without a word."""
-    ended = warmgrid("launch", "made.py", "--address", "head:6379", "--workers", "2")
+def test_an_address_where_nobody_answers_writes_nothing(warmgrid: Warmgrid, tmp_path: Path) -> None:
+    """Ray itself would try for minutes, after the store was made."""
+    ended = warmgrid("launch", "made.py", "--address", "127.0.0.1:9", "--store", str(tmp_path / "store"))
 
     assert (ended.code, ended.out) == (2, "")
-    assert ended.err.startswith("warmgrid: --workers 2: the cluster at head:6379 decides that")
+    assert ended.err.startswith("warmgrid: --address 127.0.0.1:9: no Ray cluster answers there")
+    assert not (tmp_path / "store").exists()
 
 
 def test_a_data_root_of_a_cluster_need_not_be_here(warmgrid: Warmgrid) -> None:

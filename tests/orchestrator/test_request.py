@@ -20,7 +20,6 @@ from orchestrator.request import BackendName, Running, opened, options_of, prepa
         ({"device": "gpu"}, "--device gpu: give cpu or cuda"),
         ({"backend": BackendName.INPROCESS, "workers": 2}, "leave out --address and --workers"),
         ({"backend": BackendName.INPROCESS, "address": "a:1"}, "leave out --address and --workers"),
-        ({"address": "a:1", "workers": 2}, "--workers 2: the cluster at a:1 decides that"),
         ({"data_root": "/nowhere"}, r"--data-root /nowhere \(or WARMGRID_DATA\): no such folder"),
     ],
 )

@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 
 from orchestrator import Stage
+from orchestrator.errors import ConfigError
 from tests.orchestrator.fake_trainer import Walk
 
 
@@ -71,3 +72,9 @@ def test_a_stage_cannot_be_changed() -> None:
     """A key that was asked for once would no longer be the stage's."""
     with pytest.raises(dataclasses.FrozenInstanceError):
         Stage(Walk()).parent = Stage(Walk(seed=1))  # type: ignore[misc]
+
+
+def test_a_config_without_what_a_stage_needs_is_named() -> None:
+    """A user's own trainer would end in a traceback deep in a launch."""
+    with pytest.raises(ConfigError, match=r"object cannot be a stage's config: it has no trainer, version, round"):
+        Stage(object())
