@@ -1,6 +1,6 @@
 """RayBackend: stages as Ray Tune trials; the one file that imports ray.
 
-Tune places trials, restarts those whose process died, and reports. What runs, in which order, is
+Tune places trials and reports. What runs, in which order, is
 decided by our schedule through a `Searcher`; what is done is decided by the store. Hence no state
 of Tune's is ever needed to go on: every launch is a fresh experiment over the missing stages, and
 Tune's own loggers, snapshots and checkpoints are off.
@@ -25,6 +25,7 @@ import socket
 import sys
 import tempfile
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -59,7 +60,7 @@ from orchestrator.store import Store  # noqa: E402
 from orchestrator.worker import Handout, Options, Report, lost_report, run_stage  # noqa: E402
 
 OnReport = Callable[[Report, list[str]], None]
-WORKER_DEATHS = 20  # of one trial's process, before its stage counts as failed
+WORKER_DEATHS = 20  # of one stage, before it counts as failed
 FIT_ATTEMPTS = 5
 KNOCK_S = 5.0
 
@@ -95,6 +96,7 @@ class Gate(Searcher):
         super().__init__(metric=None, mode=None)
         self._schedule, self._store, self._options, self._on_report = schedule, store, options, on_report
         self.live: dict[str, Handout] = {}
+        self._deaths: Counter[str] = Counter()
 
     def suggest(self, trial_id: str) -> Any:
         """Config of the next stage, None while nothing is ready, FINISHED at the end."""
@@ -111,15 +113,27 @@ class Gate(Searcher):
         if handout is None:
             return
         report = None if error or not result else result.get("report")
-        settle(self._schedule, report or self._without_report(handout), self._on_report)
+        if report is None:
+            report = self._without_report(handout)
+        if report is None:
+            self._schedule.hand_back(handout.key)
+        else:
+            settle(self._schedule, report, self._on_report)
 
-    def _without_report(self, handout: Handout) -> Report:
-        """What became of a stage whose worker never answered; if it was committed all the same, the store knows."""
+    def _without_report(self, handout: Handout) -> Report | None:
+        """What became of a stage whose worker never answered: None if it is to be tried again.
+
+        Tune is not asked to retry: it counts a trial that was handed to a dead, reused process as failed for good.
+        If the stage was committed all the same, the store knows.
+        """
         if self._store.is_committed(handout.key):
             row = self._store.stage_row(handout.key)
             return Report(handout.key, Status(row["status"]), row)
         if self._store.is_stop_requested(self._options.launch):
             return Report(handout.key, Status.INTERRUPTED)
+        self._deaths[handout.key] += 1
+        if self._deaths[handout.key] <= WORKER_DEATHS:
+            return None
         deaths = f"its worker process died {WORKER_DEATHS + 1} times, or could not be started"
         return lost_report(handout, self._store, self._options, f"{deaths}; Ray's log folder says why")
 
@@ -293,7 +307,7 @@ class RayBackend(Backend):
                 name="launch",
                 storage_path=folder,
                 verbose=0,
-                failure_config=tune.FailureConfig(max_failures=WORKER_DEATHS),
+                failure_config=tune.FailureConfig(max_failures=0),
                 callbacks=[Watch(gate)],
             ),
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -36,8 +37,8 @@ def test_a_killed_driver_loses_and_doubles_nothing(undisturbed: Path, tmp_path: 
     before = {name: (store / "stages" / name).read_bytes() for name in committed(store)}
     printed = run("resume", "quickstart", "--store", str(store))
 
-    assert 2 <= len(before) < STAGES
-    assert f"{len(before)} done before" in printed
+    found = int(re.search(r"(\d+) done before", printed)[1])  # a worker may commit once more before it is gone
+    assert 2 <= len(before) <= found < STAGES
     assert all((store / "stages" / name).read_bytes() == data for name, data in before.items())
     assert content(store) == content(undisturbed)
 
@@ -46,9 +47,10 @@ def test_a_killed_worker_is_replaced_without_help(undisturbed: Path, tmp_path: P
     """A machine that kills one process must not end the night's sweep."""
     store = tmp_path / "store"
     driver = start("launch", *GRID, "--store", str(store), "--checkpoint-every", "0")
-    wait_until(lambda: bool(committed(store)) and bool(training()), driver)
+    victims: list[int] = []
+    wait_until(lambda: bool(committed(store)) and not victims.extend(training()) and bool(victims), driver)
 
-    os.kill(training()[0], signal.SIGKILL)
+    os.kill(victims[0], signal.SIGKILL)
     printed, _ = driver.communicate()
 
     assert driver.returncode == 0, printed

@@ -73,9 +73,26 @@ def test_a_trial_that_tune_ended_in_silence_is_found(gate: Gate) -> None:
     class Trial:
         trial_id, status, last_result = hand_out(gate)[0], "ERROR", None
 
+    key = gate.live["trial0"].key
+
     Watch(gate).on_step_end(0, [Trial()])
 
-    assert [report.status for report, _ in gate.told] == [Status.FAILED]
+    assert gate.suggest("again") is not None
+    assert gate.live["again"].key == key
+
+
+def test_a_stage_whose_workers_die_is_tried_again_so_many_times(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process killed for another one's sake must cost nothing; one that its stage kills must not go on for ever."""
+    monkeypatch.setattr(ray_backend, "WORKER_DEATHS", 2)
+    hand_out(gate)
+    key, trial_id = gate.live["trial0"].key, "trial0"
+
+    for attempt in range(3):
+        gate.on_trial_complete(trial_id, None, error=True)
+        trial_id = f"again{attempt}"
+        gate.suggest(trial_id)
+
+    assert [(report.key, report.status) for report, _ in gate.told] == [(key, Status.FAILED)]
 
 
 def test_a_stage_that_asks_for_too_much_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
