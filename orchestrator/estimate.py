@@ -23,7 +23,7 @@ TIERS: tuple[tuple[str, ...], ...] = (
     ("data_text", "model_text"),
     ("model_text",),
 )
-READ = sorted({"wall_seconds", "examples", "epochs", "status", "stop_reason", *(n for tier in TIERS for n in tier)})
+READ = sorted({"wall_seconds", "examples", "epochs", "continued_from", "status", "stop_reason", *(n for tier in TIERS for n in tier)})
 NOT_CONVERGED = ("cap", "epochs", "diverged")  # these ends say nothing of how long another stage trains
 
 
@@ -59,9 +59,12 @@ class Estimate:
         for row in rows:
             if row["status"] == "failed" or not (row["wall_seconds"] and row["examples"] and row["epochs"]):
                 continue
+            made_here = row["epochs"] - (row.get("continued_from") or 0)
+            if made_here <= 0:
+                continue
             for tier, names in zip(self._tiers, TIERS, strict=True):
                 alike = tier[tuple(row[name] for name in names)]
-                alike.rates.append(row["wall_seconds"] / row["examples"] / row["epochs"])
+                alike.rates.append(row["wall_seconds"] / row["examples"] / made_here)
                 if "stop" in names or row["stop_reason"] not in NOT_CONVERGED:
                     alike.epochs.append(row["epochs"])
 
@@ -79,17 +82,21 @@ class Estimate:
                 return float(alike.seconds(columns["examples"], stage.config.work()))
         return None
 
-    def total_seconds(self, stages: Iterable[Stage]) -> float | None:
-        """Expected wall seconds of all `stages` on one worker; None if any has no measured like."""
+    def total_seconds(self, stages: Iterable[Stage], follows: Mapping[str, Stage] | None = None) -> float | None:
+        """Expected wall seconds of all `stages` on one worker; None if any has no measured like.
+
+        Args:
+            follows: As `orchestrator.plan.Plan.follows`; what was made on a stage's way is not made again.
+        """
         total = 0.0
         for stage in stages:
             seconds = self.seconds(stage)
             if seconds is None:
                 return None
-            total += seconds
+            total += seconds * share_left(stage, follows or {})
         return total
 
-    def cost(self, stages: Iterable[Stage]) -> dict[str, float]:
+    def cost(self, stages: Iterable[Stage], follows: Mapping[str, Stage] | None = None) -> dict[str, float]:
         """A positive cost of each stage by key, in seconds where measured.
 
         Where nothing like a stage was measured, its config's own rough count stands in, scaled
@@ -100,4 +107,11 @@ class Estimate:
         rough = {stage.key: float(stage.config.work()) for stage in stages}
         scales = [seconds / rough[key] for key, seconds in measured.items() if seconds is not None]
         scale = median(scales) if scales else 1.0
-        return {key: seconds if seconds is not None else scale * rough[key] for key, seconds in measured.items()}
+        whole = {key: seconds if seconds is not None else scale * rough[key] for key, seconds in measured.items()}
+        return {stage.key: whole[stage.key] * share_left(stage, follows or {}) for stage in stages}
+
+
+def share_left(stage: Stage, follows: Mapping[str, Stage]) -> float:
+    """Share of a stage's work, in (0, 1], that is not made by the stage that it goes on from."""
+    before = follows.get(stage.key)
+    return 1.0 if before is None else 1 - before.config.work() / stage.config.work()

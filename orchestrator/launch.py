@@ -157,8 +157,8 @@ def run(
     options: Mapping[str, Any],
 ) -> None:
     """Hand the plan's missing stages to the backend until all is done or the user stops it."""
-    cost = estimate.cost(planned.to_run)
-    schedule = Schedule(planned.to_run, lambda stage: cost[stage.key])
+    cost = estimate.cost(planned.to_run, planned.follows)
+    schedule = Schedule(planned.to_run, lambda stage: cost[stage.key], planned.follows)
     name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
 
     def on_report(report: Report, blocked: list[str]) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from orchestrator.stage import Stage
 from orchestrator.sweep import Trial
@@ -18,12 +18,14 @@ class Plan:
         stages: The stage tree: every stage once, parents before children.
         to_run: Those of `stages` that must run, in the same order.
         stages_without_sharing: How many stages would run if every trial ran all of its own.
+        follows: By key of a stage, the stage that ends on its way, so that it can go on from there.
     """
 
     trials: Sequence[Trial]
     stages: Sequence[Stage]
     to_run: Sequence[Stage]
     stages_without_sharing: int
+    follows: Mapping[str, Stage] = field(default_factory=dict)
 
     @property
     def cells(self) -> int:
@@ -53,10 +55,27 @@ def plan(trials: Iterable[Trial], done: Collection[str] = (), startable: Collect
         own = stages_of(trial)
         without_sharing += len(own)
         for key, stage in own.items():
-            stages.setdefault(key, stage)
+            if key not in stages or stage.extendable:
+                stages[key] = stage
     wanted = missing(list(stages.values()), done, done if startable is None else startable)
     to_run = [stage for key, stage in stages.items() if key in wanted]
-    return Plan(trials, list(stages.values()), to_run, without_sharing)
+    return Plan(trials, list(stages.values()), to_run, without_sharing, follows(list(stages.values())))
+
+
+def follows(stages: Iterable[Stage]) -> dict[str, Stage]:
+    """By key of a stage, the extendable one that ends last on its way; without those that begin at the start."""
+    ways: dict[str, list[tuple[int, Stage]]] = {}
+    for stage in stages:
+        if stage.trajectory is not None:
+            ways.setdefault(stage.trajectory[0], []).append((stage.trajectory[1], stage))
+    found: dict[str, Stage] = {}
+    for way in ways.values():
+        before: Stage | None = None
+        for _, stage in sorted(way, key=lambda place: place[0]):
+            if before is not None:
+                found[stage.key] = before
+            before = stage if stage.extendable else before
+    return found
 
 
 def stages_of(trial: Trial) -> dict[str, Stage]:

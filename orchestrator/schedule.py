@@ -7,7 +7,7 @@ out and finishing a stage cost O(log n), whatever the size of the tree.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from orchestrator.stage import Stage
 
@@ -24,8 +24,13 @@ class Schedule:
         blocked: Keys that cannot run, because an ancestor failed or was interrupted.
     """
 
-    def __init__(self, to_run: Sequence[Stage], cost: Callable[[Stage], float]) -> None:
-        """Take `to_run`, parents before children; `cost` gives a stage's seconds or any like unit."""
+    def __init__(
+        self, to_run: Sequence[Stage], cost: Callable[[Stage], float], follows: Mapping[str, Stage] | None = None
+    ) -> None:
+        """Take `to_run`, parents before children; `cost` gives a stage's seconds or any like unit.
+
+        Stages wait for their parent, and for the stage that `follows` gives them by key.
+        """
         self.stages = {stage.key: stage for stage in to_run}
         self.waiting = set(self.stages)
         self.running: set[str] = set()
@@ -35,15 +40,30 @@ class Schedule:
         self._rank = {key: rank for rank, key in enumerate(self.stages)}  # ties: in the order of the plan
         self._ready: list[tuple[float, int, str]] = []
         self._stopped = False
-        roots = [stage.key for stage in to_run if stage.parent is None or stage.parent.key not in self.stages]
+        self._waits_for: dict[str, int] = {}
         for stage in to_run:
-            if stage.parent is not None and stage.parent.key in self.stages:
-                self.children[stage.parent.key].append(stage.key)
-        for key in reversed(self.stages):  # children before parents
+            above = {one.key for one in (stage.parent, (follows or {}).get(stage.key)) if one is not None}
+            above &= self.stages.keys()
+            self._waits_for[stage.key] = len(above)
+            for key in above:
+                self.children[key].append(stage.key)
+        for key in reversed(self._in_order()):  # children before parents
             below = max((self.remaining[child] for child in self.children[key]), default=0.0)
             self.remaining[key] = cost(self.stages[key]) + below
-        for key in roots:
-            self._push(key)
+        for key, count in self._waits_for.items():
+            if not count:
+                self._push(key)
+
+    def _in_order(self) -> list[str]:
+        """All keys, each after those that it waits for."""
+        counts = dict(self._waits_for)
+        order = [key for key, count in counts.items() if not count]
+        for key in order:  # grows meanwhile
+            for child in self.children[key]:
+                counts[child] -= 1
+                if not counts[child]:
+                    order.append(child)
+        return order
 
     def _push(self, key: str) -> None:
         heapq.heappush(self._ready, (-self.remaining[key], self._rank[key], key))
@@ -68,10 +88,12 @@ class Schedule:
         return self.stages[key]
 
     def finish(self, key: str) -> None:
-        """The stage is committed: its children become ready."""
+        """The stage is committed: those that waited for nothing else become ready."""
         self.running.remove(key)
         for child in self.children[key]:
-            self._push(child)
+            self._waits_for[child] -= 1
+            if not self._waits_for[child] and child in self.waiting:
+                self._push(child)
 
     def hand_back(self, key: str) -> None:
         """The worker was lost, not the stage: it is ready again."""
@@ -86,8 +108,9 @@ class Schedule:
         below = list(self.children[key])
         while below:
             child = below.pop()
-            descendants.append(child)
-            below.extend(self.children[child])
+            if child in self.waiting and child not in descendants:
+                descendants.append(child)
+                below.extend(self.children[child])
         self.waiting.difference_update(descendants)
         self.blocked.update(descendants)
         return descendants

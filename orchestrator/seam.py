@@ -73,6 +73,8 @@ class Outcome:
         state: Final weights and buffers; what a child stage may start from.
         device: Name of the device that trained it, e.g. ``cpu`` or ``NVIDIA H200``.
         versions: Versions that may change numbers, e.g. ``{"torch_version": "2.15.0"}``.
+        resume_point: Makes the checkpoint of its end, from where a stage that trains longer can go on; None
+            where there is nothing to go on from.
     """
 
     status: Status
@@ -82,6 +84,7 @@ class Outcome:
     state: State
     device: str
     versions: Mapping[str, str] = field(default_factory=dict)
+    resume_point: Callable[[], Checkpoint] | None = None
 
 
 class StageIO(Protocol):
@@ -100,7 +103,7 @@ class StageIO(Protocol):
         """Final state of the parent stage, or None without a parent."""
 
     def load_checkpoint(self) -> Checkpoint | None:
-        """The newest sound checkpoint of this stage, or None on the first start."""
+        """The newest sound checkpoint of this stage, or of one on whose way it goes on; None to start from nothing."""
 
     def end_epoch(self, row: Mapping[str, Any], checkpoint: Callable[[], Checkpoint]) -> None:
         """Called after each epoch; `checkpoint` is called only if a resume point is due.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, Protocol
 
@@ -40,6 +40,8 @@ class Config(Protocol):
         """Examples times the most epochs that it may train: above 0, and no less than what it will see."""
 
 
+# A config may also have `trajectory()`: what stages have in common that pass through the same states and differ only
+# in when they end, and after how many epochs this one does; None if that is not known beforehand.
 CONFIG_HAS = ("trainer", "version", "round", "seed", "data", "stage_columns", "work")  # as `Config` says
 
 
@@ -52,10 +54,13 @@ class Stage:
     Attributes:
         config: A setting that also satisfies `Config`.
         parent: Stage to read the final state from, or None to start from nothing.
+        extendable: Whether its end is kept with all that training on depends on, so that a stage of the same
+            trajectory that ends later goes on from there. Changes no number, and is not in the key.
     """
 
     config: Config
     parent: Stage | None = None
+    extendable: bool = field(default=False, compare=False)
 
     def __post_init__(self) -> None:
         lacking = [name for name in CONFIG_HAS if not hasattr(self.config, name)]
@@ -76,6 +81,16 @@ class Stage:
         for stage in reversed(unknown):  # oldest first: a chain of a thousand rounds would end Python's stack
             _ = stage.key
         return stage_key(self.config, self.parent.key if self.parent else None)
+
+    @cached_property
+    def trajectory(self) -> tuple[str, int] | None:
+        """Names the states that it passes through, and the number of epochs after which it ends; None if unknown."""
+        found = getattr(self.config, "trajectory", lambda: None)()
+        if found is None:
+            return None
+        shared, epochs = found
+        above = self.parent.key if self.parent else None
+        return content_key("trajectory", self.config.trainer, self.config.version, shared, above), epochs
 
     def lineage(self) -> list[Stage]:
         """Return this stage and its ancestors, oldest first."""

@@ -8,6 +8,7 @@
     failures/<key>.parquet      one row, as in stages, of a stage that raised; tracebacks/<key>.txt beside
     launches/<sweep>/<digest>.json  what was asked for: what `resume` goes on with
     checkpoints/<key>/<epoch>   resume points of a running stage, two kept, gone when it is committed
+    points/<trajectory>/<epoch>  ends of extendable stages, from where longer ones go on
     running/<key>.json          who runs it since when; locks/, stop/, set_aside/
 
 Nothing of a committed stage is ever changed. Any number of processes may read while others write.
@@ -221,19 +222,39 @@ class Store:
     def save_checkpoint(self, key: str, epoch: int, checkpoint: Checkpoint) -> None:
         """Keep the resume point after `epoch` epochs, and the one before it."""
         folder = f"checkpoints/{key}"
-        self.files.write(f"{folder}/{epoch:08d}", seal_checkpoint(checkpoint))
+        self.files.write(f"{folder}/{epoch_name(epoch)}", seal_checkpoint(checkpoint))
         for old in self.files.list(folder)[:-CHECKPOINTS_KEPT]:
             self.files.delete(f"{folder}/{old}")
 
     def load_checkpoint(self, key: str) -> Checkpoint | None:
-        """The newest sound resume point; a damaged one is set aside for the one before it."""
-        folder = f"checkpoints/{key}"
-        for name in reversed(self.files.list(folder)):
+        """The newest sound resume point of a running stage; a damaged one is set aside for the one before it."""
+        found = self.resume_point(key)
+        return found and found[0]
+
+    def resume_point(self, key: str, trajectory: tuple[str, int] | None = None) -> tuple[Checkpoint, int | None] | None:
+        """The newest sound checkpoint that a stage can go on from.
+
+        Args:
+            trajectory: As `Stage.trajectory`: points on this way, up to this number of epochs, are looked at too.
+
+        Returns:
+            The checkpoint, and the number of its epochs if another stage made it; or None.
+        """
+        found = [(name, f"checkpoints/{key}/{name}", None) for name in self.files.list(f"checkpoints/{key}")]
+        way, most = trajectory or ("", 0)
+        points = [name for name in self.files.list(f"points/{way}") if name <= epoch_name(most)] if way else []
+        for _, path, made in sorted([*found, *((name, f"points/{way}/{name}", int(name)) for name in points)])[::-1]:
             try:
-                return open_checkpoint(self.files.read(f"{folder}/{name}"))
+                return open_checkpoint(self.files.read(path)), made
             except StoreError as error:
-                self.files.set_aside(f"{folder}/{name}", f"{error}; the checkpoint before it is used, if there is one")
+                self.files.set_aside(path, f"{error}; the checkpoint before it is used, if there is one")
         return None
+
+    def save_point(self, way: str, epoch: int, point: Checkpoint) -> None:
+        """Keep the end of a stage for stages of its trajectory that end later."""
+        name = f"points/{way}/{epoch_name(epoch)}"
+        if not self.files.exists(name):
+            self.files.write(name, seal_checkpoint(point))
 
     def commit(
         self, key: str, row: Mapping[str, Any], epochs: Sequence[Mapping[str, Any]], state: State
@@ -333,6 +354,11 @@ class Store:
             yield
         finally:
             self.files.delete(f"stop/{launch}")
+
+
+def epoch_name(epoch: int) -> str:
+    """Name of a resume point; names sort as epochs do."""
+    return f"{epoch:08d}"
 
 
 def file_name(sweep: str) -> str:

@@ -60,16 +60,24 @@ class Options:
 
 @dataclass(frozen=True)
 class Handout:
-    """A stage on its way to a worker: its config and keys, without the chain of its ancestors."""
+    """A stage on its way to a worker: its config and keys, without the chain of its ancestors.
+
+    Attributes:
+        trajectory: As `Stage.trajectory`.
+        extendable: As `Stage.extendable`.
+    """
 
     key: str
     config: Any
     parent_key: str | None
+    trajectory: tuple[str, int] | None = None
+    extendable: bool = False
 
     @classmethod
     def of(cls, stage: Stage) -> Handout:
         """What a worker needs of `stage`."""
-        return cls(stage.key, stage.config, stage.parent.key if stage.parent else None)
+        parent_key = stage.parent.key if stage.parent else None
+        return cls(stage.key, stage.config, parent_key, stage.trajectory, stage.extendable)
 
 
 @dataclass(frozen=True)
@@ -112,8 +120,14 @@ class StageIO:
         return self._store.load_state(self._handout.parent_key) if self._handout.parent_key else None
 
     def load_checkpoint(self) -> Checkpoint | None:
-        """The newest sound resume point, or None on the first start."""
-        return self._store.load_checkpoint(self._handout.key)
+        """The newest sound resume point, of this stage or on its way; None to start from nothing."""
+        found = self._store.resume_point(self._handout.key, self._handout.trajectory)
+        if found is None:
+            return None
+        checkpoint, continued_from = found
+        if continued_from is not None:
+            self._facts["continued_from"] = continued_from
+        return checkpoint
 
     def end_epoch(self, row: Mapping[str, Any], checkpoint: Callable[[], Checkpoint]) -> None:
         """Save a resume point if one is due or the launch was asked to stop."""
@@ -164,6 +178,8 @@ def attempt(handout: Handout, store: Store, options: Options) -> Report:
         io.start_clock()
         outcome = checked(trainer(handout.config, io), handout.config.trainer)
         row = committed_row(handout, outcome, provenance(handout, facts, options, io.wall_seconds))
+        if handout.extendable and handout.trajectory is not None and outcome.resume_point is not None:
+            store.save_point(handout.trajectory[0], len(outcome.epochs), outcome.resume_point())
         stored = store.commit(handout.key, row, outcome.epochs, outcome.state)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a trainer raises is recorded
         row = failed_row(handout, facts, options, io.wall_seconds, one_line(error))
@@ -264,6 +280,7 @@ def provenance(handout: Handout, facts: Mapping[str, Any], options: Options, wal
         "host": facts["host"],
         "pack_size": options.pack_size,
         "attempts": facts["attempts"],
+        "continued_from": facts.get("continued_from"),
         "wall_seconds": wall_seconds,
         "started_at": datetime.fromisoformat(facts["started_at"]),
         "finished_at": datetime.now(UTC),

@@ -248,7 +248,7 @@ def test_options_reach_the_trainer(store: Store) -> None:
 
 def test_a_handout_leaves_the_ancestors_behind(store: Store) -> None:
     """The fiftieth round of an online trial would carry the configs of fifty."""
-    assert Handout.of(CHILD) == Handout(CHILD.key, CHILD.config, PARENT.key)
+    assert Handout.of(CHILD) == Handout(CHILD.key, CHILD.config, PARENT.key, CHILD.trajectory)
     assert Handout.of(PARENT).parent_key is None
 
 
