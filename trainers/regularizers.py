@@ -4,30 +4,40 @@ To add one, add one final subclass of `Regularizer` (or of `Penalty`, if it has 
 paper are from its appendix on conventional regularization; it gives their sizes, 0.1 to 0.0001, but neither the
 formulas nor their scales. The readings below are choices (DECISIONS.md).
 
-Shapes: B batch, C channels, H W pixels, K classes. Pixels are normalised to [-1, 1].
+Shapes: B batch, C channels, H W pixels, K classes, W all weights as one vector. Pixels are normalised to [-1, 1].
 """
 
 from __future__ import annotations
 
 import abc
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
+from orchestrator.errors import ConfigError
 from orchestrator.spec import Spec, setting
+from trainers.inits import check_fits
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     Losses = Callable[[Tensor, Tensor], Tensor]
+    LossFunction = Callable[[nn.Module, Tensor, Tensor, Losses], tuple[Tensor, Tensor]]
+    State = dict[str, Tensor]
 
 PIXEL_RANGE = 2.0  # from -1 to 1, where images as published go from 0 to 1
 
 
 @setting
 class Regularizer(Spec, abc.ABC):
-    """What a stage minimises besides the model's own loss."""
+    """What a stage minimises besides the model's own loss.
+
+    Class attributes:
+        needs_parent: Whether `bound` reads the parent's state and the old examples; only then must they be given.
+    """
+
+    needs_parent: ClassVar[bool] = False
 
     @property
     def weight_decay(self) -> float:
@@ -44,6 +54,20 @@ class Regularizer(Spec, abc.ABC):
             labels_B: Classes as int64.
             losses: The model's: maps logits and labels to the loss of each example, (B,).
         """
+
+    def bound(self, net: nn.Module, parent: State, old_x_BCHW: Tensor, old_y_B: Tensor, losses: Losses) -> LossFunction:
+        """Return what takes the place of `loss` in one stage, once for all of its steps; by default `loss` itself.
+
+        The same in a resumed stage: it depends on no weight of `net`.
+
+        Args:
+            net: On the device that it will be trained on. Left as it is; only its structure and mode are read.
+            parent: Final state of the parent stage, on any device; {} where none is needed. Read only.
+            old_x_BCHW: The examples that the parent had been trained on, in the seed's order, on the device.
+            old_y_B: Their labels.
+            losses: As in `loss`.
+        """
+        return self.loss
 
     def columns(self, name: str) -> dict[str, Any]:
         """Add ``<name>_size``, 0.0 where the regularizer has no size."""
@@ -139,6 +163,58 @@ class Adversarial(Penalty, kind="adversarial"):
         neighbour_BCHW = (x_BCHW + PIXEL_RANGE * self.size * slope_BCHW.sign()).clamp(-1, 1)
         neighbour_B = losses(net(neighbour_BCHW), labels_B)
         return (clean_B.mean() + neighbour_B.mean()) / 2, logits_BK.detach()
+
+
+@setting
+class EWC(Penalty, kind="ewc"):
+    """Elastic weight consolidation: hold each weight near the parent's, as firmly as the old examples need it.
+
+    Adds ``size / 2 * sum_i F_i * (weight_i - parent_i)**2`` over all learnable weights, BatchNorm's and biases
+    included. F_i is the diagonal of the parent's Fisher information on old examples, their mean and not their
+    sum (`trainers.fisher`), so `size` is the paper's lambda if its posterior is that of one example. The
+    distribution is the softmax of the logits, whatever the model's own loss is.
+
+    The first version of Ash & Adams tried it against the gap, as a form of catastrophic forgetting, and reports
+    that it hurts; neither its strengths nor its way to F are known.
+
+    Attributes:
+        size: Strength, at least 0.
+        examples: How many of the old examples, from the front, F is taken on, at least 1; all if there are fewer.
+
+    Source:
+        Kirkpatrick et al., "Overcoming catastrophic forgetting in neural networks", PNAS 2017, equation 3.
+    """
+
+    examples: Annotated[int, Field(ge=1)] = 1000
+    needs_parent: ClassVar[bool] = True
+
+    def bound(self, net: nn.Module, parent: State, old_x_BCHW: Tensor, old_y_B: Tensor, losses: Losses) -> LossFunction:
+        """Take F at the parent's weights, which costs some passes over the old examples; labels are not read.
+
+        Raises:
+            ConfigError: there are no old examples, or `parent` does not fit `net`.
+        """
+        import torch
+
+        from trainers.fisher import fisher_diagonal
+
+        check_fits(net, parent)
+        if len(old_x_BCHW) == 0:
+            raise ConfigError(f"{self} needs old examples, and there are none: say how many the parent was trained on.")
+        fisher = fisher_diagonal(net, parent, old_x_BCHW[: self.examples])
+        importance_W = torch.cat([fisher[name].flatten() for name, _ in net.named_parameters()])
+        parent_W = torch.cat([parent[name].to(w.device).flatten() for name, w in net.named_parameters()])
+
+        def loss(net: nn.Module, x_BCHW: Tensor, labels_B: Tensor, losses: Losses) -> tuple[Tensor, Tensor]:
+            mean, logits_BK = plain_loss(net, x_BCHW, labels_B, losses)
+            moved_W = torch.cat([weight.flatten() for weight in net.parameters()]) - parent_W
+            return mean + self.size / 2 * (importance_W * moved_W.square()).sum(), logits_BK
+
+        return loss
+
+    def loss(self, net: nn.Module, x_BCHW: Tensor, labels_B: Tensor, losses: Losses) -> tuple[Tensor, Tensor]:
+        """Raise a ConfigError: without a parent there is nothing to hold on to."""
+        raise ConfigError(f"{self} holds weights near a parent's, and there is none: train the first round without.")
 
 
 def plain_loss(net: nn.Module, x_BCHW: Tensor, labels_B: Tensor, losses: Losses) -> tuple[Tensor, Tensor]:

@@ -9,11 +9,25 @@ from torch import nn
 from orchestrator.errors import ConfigError
 from orchestrator.expressions import parse_values
 from orchestrator.spec import Spec
-from trainers.inits import Init, RandomInit, ShrinkPerturb, WarmStart
+from trainers.inits import (
+    Init,
+    NewHead,
+    PartialWarmStart,
+    RandomInit,
+    ShrinkLastLayer,
+    ShrinkPerturb,
+    WarmStart,
+    on_the_plane,
+)
 from trainers.models import MLP, ResNet18
 from trainers.seeds import stream
 
-NEEDED = {"ShrinkPerturb": {"shrink": 0.4, "perturb": 0.1}}  # settings without a default, of members that have any
+NEEDED = {  # settings without a default, of members that have any
+    "ShrinkPerturb": {"shrink": 0.4, "perturb": 0.1},
+    "PartialWarmStart": {"layers": 1},
+    "ShrinkLastLayer": {"shrink": 0.4, "perturb": 0.1},
+    "NewHead": {"init": ShrinkPerturb(0.4, 0.1, noise="gaussian")},
+}
 MEMBERS = [made for made in Spec.members.values() if issubclass(made, Init) and made.__module__ == Init.__module__]
 EXAMPLES = [made(**NEEDED.get(made.__name__, {})) for made in MEMBERS]
 every_init = pytest.mark.parametrize("init", [*EXAMPLES, ShrinkPerturb(0.4, 0.1, noise="gaussian")], ids=str)
@@ -55,7 +69,9 @@ def equal(one: State, other: State) -> bool:
 
 def test_all_inits_are_found() -> None:
     """A contract over an empty list holds."""
-    assert {"random_init", "warm_start", "shrink_perturb"} <= {member.kind for member in MEMBERS}
+    kinds = {"random_init", "warm_start", "shrink_perturb", "partial_warm_start", "shrink_last_layer", "new_head"}
+
+    assert kinds <= {member.kind for member in MEMBERS}
 
 
 @every_init
@@ -106,11 +122,18 @@ def test_an_init_says_where_it_lies_on_the_plane(init: Init) -> None:
 
 @pytest.mark.parametrize(
     ("init", "place"),
-    [(RandomInit(), (0, 1)), (WarmStart(), (1, 0)), (ShrinkPerturb(shrink=0.4, perturb=0.1), (0.4, 0.1))],
+    [
+        (RandomInit(), (0, 1)),
+        (WarmStart(), (1, 0)),
+        (ShrinkPerturb(shrink=0.4, perturb=0.1), (0.4, 0.1)),
+        (NewHead(ShrinkPerturb(shrink=0.4, perturb=0.1)), (0.4, 0.1)),
+        (PartialWarmStart(3), (None, None)),
+        (ShrinkLastLayer(shrink=0.4, perturb=0.1), (None, None)),
+    ],
     ids=str,
 )
 def test_the_authors_place_the_inits_so(init: Init, place: tuple[float, float]) -> None:
-    """Their README: warm start is (1, 0), random init (0, 1)."""
+    """Their README: warm start is (1, 0), random init (0, 1). What treats layers apart has no place of its own."""
     columns = init.columns("init")
 
     assert (columns["shrink"], columns["perturb"]) == place
@@ -118,7 +141,14 @@ def test_the_authors_place_the_inits_so(init: Init, place: tuple[float, float]) 
 
 @pytest.mark.parametrize(
     "init",
-    [RandomInit(), WarmStart(keep_buffers=True), ShrinkPerturb(0.6, 0.01, noise="gaussian", keep_buffers=True)],
+    [
+        RandomInit(),
+        WarmStart(keep_buffers=True),
+        ShrinkPerturb(0.6, 0.01, noise="gaussian", keep_buffers=True),
+        PartialWarmStart(3, part="last", keep_buffers=True),
+        ShrinkLastLayer(0.6, 0.01),
+        NewHead(PartialWarmStart(3)),
+    ],
     ids=str,
 )
 def test_an_init_is_written_as_it_is_read(init: Init) -> None:
@@ -161,6 +191,21 @@ def test_warm_start_is_the_corner_of_full_shrink_and_no_noise() -> None:
 def test_random_init_is_the_corner_of_no_shrink_and_full_noise() -> None:
     """If (0, 1) were another network, the plane of Figure 8 would have a false corner."""
     assert equal(started(RandomInit())[0], started(ShrinkPerturb(shrink=0, perturb=1))[0])
+
+
+@pytest.mark.parametrize(
+    ("place", "init"),
+    [
+        ((0, 1), RandomInit()),
+        ((1, 0), WarmStart()),
+        ((0.6, 0.01), ShrinkPerturb(0.6, 0.01)),
+        ((0, 0), ShrinkPerturb(0, 0)),
+    ],
+    ids=str,
+)
+def test_the_corners_of_a_heat_map_are_the_arms_of_other_sweeps(place: tuple[float, float], init: Init) -> None:
+    """Under another name they would be trained once more."""
+    assert on_the_plane(*place) == init
 
 
 def test_no_shrink_leaves_nothing_of_a_diverged_parent() -> None:
@@ -227,7 +272,9 @@ def test_noise_of_two_rounds_is_independent() -> None:
     ],
     ids=["another shape", "one missing", "one too many", "empty"],
 )
-@pytest.mark.parametrize("init", [WarmStart(), ShrinkPerturb(0.4, 0.1)], ids=str)
+@pytest.mark.parametrize(
+    "init", [WarmStart(), ShrinkPerturb(0.4, 0.1), PartialWarmStart(1), ShrinkLastLayer(0.4, 0.1)], ids=str
+)
 def test_a_parent_that_does_not_fit_is_named(init: Init, parent: State, message: str) -> None:
     """A warm start from half a parent would be called a warm start."""
     net = network(1.0)

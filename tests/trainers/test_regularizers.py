@@ -14,10 +14,10 @@ from orchestrator.expressions import parse_values
 from orchestrator.spec import Spec
 from trainers.models import MLP, LinearSVM, Model, ResNet18
 from trainers.optimizers import SGD
-from trainers.regularizers import L2, Adversarial, ConfidencePenalty, NoRegularizer, Regularizer
+from trainers.regularizers import EWC, L2, Adversarial, ConfidencePenalty, NoRegularizer, Regularizer
 from trainers.seeds import stream
 
-NEEDED: dict[str, dict[str, Any]] = {name: {"size": 0.1} for name in ("L2", "ConfidencePenalty", "Adversarial")}
+NEEDED: dict[str, dict[str, Any]] = {name: {"size": 0.1} for name in ("L2", "ConfidencePenalty", "Adversarial", "EWC")}
 MEMBERS = [
     made
     for made in Spec.members.values()
@@ -31,14 +31,19 @@ MODEL = MLP(depth=1, width=6, activation="tanh")
 LABELS = torch.arange(5) % 3
 
 
-def network() -> nn.Module:
-    """A smooth network in float64, so that finite differences can be trusted."""
-    return MODEL.build((1, 2, 3), 3, stream(7, "weights", 0)).double()
+def network(round: int = 1) -> nn.Module:
+    """A smooth network in float64, so that finite differences can be trusted; the parent's is that of round 0."""
+    return MODEL.build((1, 2, 3), 3, stream(7, "weights", round)).double()
 
 
 def images() -> Tensor:
     """Five images, many pixels at the ends of their range."""
     return (torch.randn(5, 1, 2, 3, generator=stream(7, "x"), dtype=torch.float64) * 1.2).clamp(-1, 1)
+
+
+def bound(regularizer: Regularizer, net: nn.Module) -> Any:
+    """Its loss in a stage whose parent is another network, trained on the same images."""
+    return regularizer.bound(net, network(0).state_dict(), images(), LABELS, MODEL.losses)
 
 
 def passes(net: nn.Module) -> list[Tensor]:
@@ -55,7 +60,7 @@ def mean_loss(net: nn.Module, x: Tensor) -> Tensor:
 
 def test_all_regularizers_are_found() -> None:
     """A contract over an empty list holds."""
-    assert {"none", "l2", "confidence_penalty", "adversarial"} <= {member.kind for member in MEMBERS}
+    assert {"none", "l2", "confidence_penalty", "adversarial", "ewc"} <= {member.kind for member in MEMBERS}
 
 
 @every_regularizer
@@ -65,7 +70,8 @@ def test_every_weight_has_a_finite_gradient(regularizer: Regularizer, model: Mod
     net = model.build((1, 8, 8), 10, stream(7, "weights", 0))
     x, labels = torch.rand(16, 1, 8, 8, generator=stream(7, "x")) * 2 - 1, torch.arange(16) % 10
 
-    loss, _ = regularizer.loss(net, x, labels, model.losses)
+    parent = model.build((1, 8, 8), 10, stream(7, "weights", 1)).state_dict()
+    loss, _ = regularizer.bound(net, parent, x, labels, model.losses)(net, x, labels, model.losses)
     loss.backward()
 
     assert (loss.dtype, loss.shape) == (torch.float32, ())
@@ -79,7 +85,7 @@ def test_the_logits_are_those_of_the_batch_as_it_is(regularizer: Regularizer) ->
     """Training accuracy is counted from them, and ends the stage."""
     net = network()
 
-    _, logits = regularizer.loss(net, images(), LABELS, MODEL.losses)
+    _, logits = bound(regularizer, net)(net, images(), LABELS, MODEL.losses)
 
     assert not logits.requires_grad
     torch.testing.assert_close(logits, net(images()).detach())
@@ -90,7 +96,7 @@ def test_images_and_weights_are_only_read(regularizer: Regularizer) -> None:
     """The batch may be a view of the whole data set, which would drift away, and gradients would add up."""
     net, x = network(), images()
 
-    regularizer.loss(net, x, LABELS, MODEL.losses)
+    bound(regularizer, net)(net, x, LABELS, MODEL.losses)
 
     assert torch.equal(x, images())
     assert not x.requires_grad
@@ -119,7 +125,7 @@ def test_a_regularizer_is_written_as_it_is_read(regularizer: Regularizer) -> Non
 @pytest.mark.parametrize("member", SIZED)
 def test_size_0_leaves_the_loss_as_it_is(member: type[Any]) -> None:
     """The end of the axis must meet the runs without a regularizer."""
-    loss, _ = member(size=0).loss(network(), images(), LABELS, MODEL.losses)
+    loss, _ = bound(member(size=0), network())(network(), images(), LABELS, MODEL.losses)
 
     torch.testing.assert_close(loss, mean_loss(network(), images()))
 
@@ -132,16 +138,28 @@ def test_a_negative_size_is_refused(member: type[Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("regularizer", "count"), [(NoRegularizer(), 1), (L2(0.1), 1), (ConfidencePenalty(0.1), 1), (Adversarial(0.1), 2)]
+    ("regularizer", "count"),
+    [(NoRegularizer(), 1), (L2(0.1), 1), (ConfidencePenalty(0.1), 1), (Adversarial(0.1), 2), (EWC(0.1), 1)],
 )
 def test_no_forward_pass_is_wasted(regularizer: Regularizer, count: int) -> None:
     """Training time is a result of the paper."""
     net = network()
+    loss = bound(regularizer, net)
     inputs = passes(net)
 
-    regularizer.loss(net, images(), LABELS, MODEL.losses)
+    loss(net, images(), LABELS, MODEL.losses)
 
     assert len(inputs) == count
+
+
+@pytest.mark.parametrize("regularizer", [one for one in EXAMPLES if not one.needs_parent], ids=str)
+def test_what_needs_no_parent_is_bound_without_one(regularizer: Regularizer) -> None:
+    """The first round has neither a parent nor old examples."""
+    net, x = network(), images()
+
+    loss, _ = regularizer.bound(net, {}, x[:0], LABELS[:0], MODEL.losses)(net, x, LABELS, MODEL.losses)
+
+    assert torch.equal(loss, regularizer.loss(net, x, LABELS, MODEL.losses)[0])
 
 
 @every_regularizer
