@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 VERSION = 1
 SMALL = 2**16  # bytes; below, zstd saves little, and setting it up once a column makes a file four times slower to read
-Type = Literal["text", "integer", "number", "boolean", "time"]
+Type = Literal["text", "integer", "number", "boolean", "time", "numbers"]
 TableName = Literal["stages", "epochs", "cells"]
 
 
@@ -32,10 +32,11 @@ class Column:
 
     Attributes:
         name: As users write it in SQL.
-        type: text, integer (64 bits), number (64-bit float), boolean, or time (microseconds, UTC).
+        type: text, integer (64 bits), number (64-bit float), boolean, time (microseconds, UTC), or numbers (a list).
         unit: What a value counts; "" where there is none. Every "fraction" lies in [0, 1].
         sentence: What a value means, for a reader who has only the file.
         nullable: Whether a row may leave it empty.
+        later: Whether a row may leave it out, because there were trainers before there was the column.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Column:
     unit: str
     sentence: str
     nullable: bool = True
+    later: bool = False
 
 
 STAGES = (
@@ -71,9 +73,18 @@ STAGES = (
     Column("regularizer_text", "text", "", "The regularizer as it is written in a sweep."),
     Column("regularizer_size", "number", "", "Factor on the regularizer's penalty."),
     Column("stop", "text", "", "Stopping rule as it is written in a sweep."),
+    Column("selection", "text", "", "Kind of rule that chose its examples.", later=True),
+    Column("selection_text", "text", "", "That rule as it is written in a sweep.", later=True),
+    Column("old_examples", "integer", "examples", "Examples that its parent had been trained on already.", later=True),
+    Column("augmentation", "text", "", "Kind of augmentation.", later=True),
+    Column("augmentation_text", "text", "", "The augmentation as it is written in a sweep.", later=True),
+    Column("after_step", "text", "", "Kind of change to the weights after every step.", later=True),
+    Column("after_step_text", "text", "", "That change as it is written in a sweep.", later=True),
+    Column("statistics", "text", "", "BatchNorm statistics of a network measured as it is.", later=True),
     Column("status", "text", "", "done, diverged (its loss became NaN or infinite) or failed.", nullable=False),
     Column("stop_reason", "text", "", "Which rule ended it; null if it failed."),
     Column("epochs", "integer", "epochs", "Passes over its training examples that were made."),
+    Column("continued_from", "integer", "epochs", "Of them, made by a stage that ended on its way.", later=True),
     Column("steps", "integer", "steps", "Optimizer steps that were made."),
     Column("examples_seen", "integer", "examples", "Training examples processed, each as often as it was used."),
     Column("train_seconds", "number", "s", "Time spent on training alone, without evaluation and checkpoints."),
@@ -82,6 +93,7 @@ STAGES = (
     Column("train_loss", "number", "nats", "Mean loss on the examples it was trained on, at its end."),
     Column("test_accuracy", "number", "fraction", "Accuracy on the held-out examples, at its end."),
     Column("test_loss", "number", "nats", "Mean loss on the held-out examples, at its end."),
+    Column("weight_correlation", "number", "", "Pearson's r of its final and its starting weights.", later=True),
     Column("weights_digest", "text", "", "SHA-256 of the weights file, in hex; null if it failed."),
     Column("device", "text", "", "Device that trained it."),
     Column("host", "text", "", "Name of the machine that trained it."),
@@ -104,6 +116,9 @@ EPOCHS = (
     Column("train_seconds", "number", "s", "Training time so far, without evaluation and checkpoints.", nullable=False),
     Column("steps", "integer", "steps", "Optimizer steps so far.", nullable=False),
     Column("examples", "integer", "examples", "Training examples processed so far.", nullable=False),
+    Column("measured_steps", "numbers", "steps", "Steps of this epoch whose gradients were measured.", later=True),
+    Column("old_gradient_norms", "numbers", "", "There: L2 norm of the old examples' mean gradient.", later=True),
+    Column("new_gradient_norms", "numbers", "", "There: L2 norm of the new examples' mean gradient.", later=True),
 )
 CELLS = (
     Column("sweep", "text", "", "Name of the sweep.", nullable=False),
@@ -119,6 +134,8 @@ SETTINGS = (
     *("data", "data_text", "model", "model_text", "init", "init_text", "shrink", "perturb"),
     *("optimizer", "optimizer_text", "lr", "batch_size", "weight_decay"),
     *("regularizer", "regularizer_text", "regularizer_size", "seed", "round"),
+    *("selection", "selection_text", "augmentation", "augmentation_text", "after_step", "after_step_text"),
+    "statistics",
 )
 
 CHECKS: dict[Type, tuple[str, Callable[[Any], bool]]] = {
@@ -127,6 +144,7 @@ CHECKS: dict[Type, tuple[str, Callable[[Any], bool]]] = {
     "number": ("a number", lambda v: isinstance(v, (int, float)) and not isinstance(v, bool)),
     "boolean": ("True or False", lambda v: isinstance(v, bool)),
     "time": ("a datetime with a time zone", lambda v: isinstance(v, datetime.datetime) and v.tzinfo is not None),
+    "numbers": ("a list of numbers", lambda v: isinstance(v, list) and all(CHECKS["number"][1](one) for one in v)),
 }
 
 
@@ -141,7 +159,8 @@ def arrow_type(type_: Type) -> pa.DataType:
     import pyarrow as pa
 
     types = {"text": pa.string(), "integer": pa.int64(), "number": pa.float64(), "boolean": pa.bool_()}
-    return types.get(type_) or pa.timestamp("us", tz="UTC")
+    types |= {"time": pa.timestamp("us", tz="UTC"), "numbers": pa.list_(pa.field("element", pa.float64()))}
+    return types[type_]
 
 
 @cache
@@ -161,7 +180,7 @@ def metadata(name: TableName) -> dict[str, str]:
 
 
 def to_table(name: TableName, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
-    """Make a table of `rows`; every row gives every column, None where there is nothing to say.
+    """Make a table of `rows`; every row gives every column but later ones, None where there is nothing to say.
 
     Raises:
         StoreError: columns are unknown or missing, or values do not fit; the message names all of them.
@@ -174,7 +193,7 @@ def to_table(name: TableName, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     if faults:
         raise StoreError(f"a row for the table {name} cannot be stored: {'; '.join(dict.fromkeys(faults))}.")
     arrays = [
-        pa.array([stored(row[c.name]) for row in rows], arrow_type(c.type), from_pandas=False) for c in TABLES[name]
+        pa.array([stored(row.get(c.name)) for row in rows], arrow_type(c.type), from_pandas=False) for c in TABLES[name]
     ]
     return pa.Table.from_arrays(arrays, schema=schema(name))
 
@@ -189,7 +208,7 @@ def row_faults(name: TableName, row: Mapping[str, Any]) -> list[str]:
     """What keeps one row out of a table, a phrase for each fault; empty if nothing does."""
     known = names(name)
     faults = [unknown_column(given, known) for given in row if given not in known]
-    faults += [f"{column.name} is missing" for column in TABLES[name] if column.name not in row]
+    faults += [f"{column.name} is missing" for column in TABLES[name] if column.name not in row and not column.later]
     faults += [fault for c in TABLES[name] if c.name in row for fault in value_faults(c, plain(row[c.name]))]
     return faults
 

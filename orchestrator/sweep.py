@@ -15,9 +15,9 @@ import math
 import traceback
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
@@ -25,6 +25,10 @@ from pydantic.errors import PydanticUserError
 from orchestrator.errors import ConfigError, SweepError
 from orchestrator.spec import RULES, Spec, plain
 from orchestrator.stage import Stage
+
+if TYPE_CHECKING:
+    from orchestrator.claims import Claim
+    from orchestrator.figures.results import Figure
 
 MOST_TRIALS = 100_000  # a slip such as --seeds 0-99999 is named instead of planned for minutes
 OF_EVERY_CELL = ("sweep", "seed", "round", "key")  # columns of the table `cells` that no axis may hide
@@ -70,6 +74,10 @@ class Sweep:
             keyword. Its keyword parameters with defaults may be replaced at launch too.
         seeds: One trial per cell and seed; the spread over seeds is the reported error.
         name: Given by the file that the sweep was loaded from.
+        small: Axes that ``--small`` puts in place of its own: the same experiment within minutes on two cores.
+        small_seeds: The seeds that go with them.
+        figure: The form in which its results are drawn; by default a scatter.
+        claims: What its results are to decide.
 
     Raises:
         ConfigError: names every axis that the protocol does not have or lacks, or has no value or
@@ -81,6 +89,10 @@ class Sweep:
     protocol: Callable[..., Sequence[Stage]]
     seeds: Sequence[int]
     name: str = ""
+    small: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    small_seeds: Sequence[int] = (0,)
+    figure: Figure | None = None
+    claims: Sequence[Claim] = ()
 
     def __post_init__(self) -> None:
         faults = [*self._axis_faults(), *self._size_faults()] or [*self._seed_faults(), *self._value_faults()]
@@ -146,16 +158,22 @@ class Sweep:
     def trials(self) -> list[Trial]:
         """Every cell under every seed, cells in the order of the axes, last axis fastest.
 
+        A combination for which the protocol returns no stage is no cell.
+
         Raises:
-            ConfigError: a combination of values means nothing; says which cell.
+            ConfigError: no combination is a cell, or a combination of values means nothing; says which cell.
         """
         cells: dict[tuple[str, ...], list[dict[str, Any]]] = {}
         stages: dict[tuple[str, ...], list[Sequence[Stage]]] = {}
         for cell in self._grid():
             reported = [self._stages(cell, int(seed)) for seed in self.seeds]
+            if not any(reported):  # a combination that the protocol skips
+                continue
             address = tuple(stage.key for trial in reported for stage in trial)
             cells.setdefault(address, []).append(cell)
             stages.setdefault(address, reported)
+        if not cells:
+            raise ConfigError(f"{self.title}: its protocol makes no stage of any cell. Give its axes other values.")
         return [
             Trial(merge(same), int(seed), reported)
             for address, same in cells.items()
@@ -170,8 +188,8 @@ class Sweep:
         """What the protocol makes of one cell and seed; whatever it raises says which."""
         try:
             stages = self.protocol(**cell, seed=seed)
-            if not isinstance(stages, (list, tuple)) or not stages or not all(isinstance(s, Stage) for s in stages):
-                raise ConfigError(f"the protocol must return a list of one stage or more, and returned {stages!r}.")
+            if not isinstance(stages, (list, tuple)) or not all(isinstance(s, Stage) for s in stages):
+                raise ConfigError(f"the protocol must return a list of stages, and returned {stages!r}.")
         except ConfigError as error:
             raise ConfigError(f"{error} (In {self._place(cell, seed)}.)") from error
         except Exception as error:

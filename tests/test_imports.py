@@ -25,6 +25,9 @@ MAY_LOAD = {  # at module level; these modules are themselves imported inside fu
     "trainers/supervised.py": {"torch"},
     "trainers/checkpoints.py": {"torch"},
     "trainers/evaluate.py": {"torch"},
+    "trainers/examples.py": {"torch"},
+    "trainers/fisher.py": {"torch"},
+    "trainers/measurements.py": {"torch"},
 }
 SAYS_NOTHING = {"utils", "util", "helpers", "helper", "common", "manager", "managers", "misc"}
 FILES = sorted(path for name in PACKAGES for path in (ROOT / name).rglob("*.py"))

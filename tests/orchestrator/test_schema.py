@@ -59,7 +59,7 @@ def test_the_columns_of_the_contract_are_there() -> None:
     stages = set(STAGES_OF_THE_CONTRACT.split())
 
     assert stages <= set(names("stages"))
-    assert " ".join(names("epochs")) == EPOCHS_OF_THE_CONTRACT
+    assert " ".join(names("epochs")).startswith(EPOCHS_OF_THE_CONTRACT)
 
 
 def test_units_are_seconds_fractions_and_utc() -> None:

@@ -244,12 +244,33 @@ def test_a_fault_in_a_protocol_is_named_with_its_line() -> None:
     )
 
 
-@pytest.mark.parametrize("returned", [None, [], Walk(), [Walk()], Stage(Walk())], ids=repr)
+@pytest.mark.parametrize("returned", [None, Walk(), [Walk()], Stage(Walk())], ids=repr)
 def test_a_protocol_that_returns_no_stages_is_named(returned: Any) -> None:
     """The next step would fail at a place that says nothing of the protocol."""
 
     def protocol(seed: int) -> Any:
         return returned
 
-    with pytest.raises(ConfigError, match="the protocol must return a list of one stage or more, and returned"):
+    with pytest.raises(ConfigError, match="the protocol must return a list of stages, and returned"):
+        Sweep("made up", {}, protocol, [0]).trials()
+
+
+def test_a_combination_without_stages_is_no_cell() -> None:
+    """Transfer from a data set to itself is no experiment; a row of it would be an empty dot."""
+
+    def protocol(lr: float, momentum: float, seed: int) -> list[Stage]:
+        return [] if lr == momentum else [Stage(Walk(lr=lr, seed=seed))]
+
+    trials = swept(protocol, lr=[0.1, 0.2], momentum=[0.1, 0.2]).trials()
+
+    assert [(trial.cell["lr"], trial.cell["momentum"]) for trial in trials] == [(0.1, 0.2), (0.2, 0.1)]
+
+
+def test_a_sweep_without_any_cell_is_named() -> None:
+    """A launch that says done and has done nothing would be believed."""
+
+    def protocol(seed: int) -> list[Stage]:
+        return []
+
+    with pytest.raises(ConfigError, match=r"made.*: its protocol makes no stage of any cell"):
         Sweep("made up", {}, protocol, [0]).trials()

@@ -12,7 +12,7 @@ import pytest
 from orchestrator.errors import InterruptedStage
 from orchestrator.seam import Checkpoint, Outcome
 from orchestrator.tensors import open_checkpoint, seal_checkpoint
-from trainers import supervised
+from trainers import examples, supervised
 from trainers.checkpoints import to_arrays
 from trainers.data import Digits
 from trainers.inits import RandomInit
@@ -143,7 +143,7 @@ def watched(config: Supervised, parent: State | None = None, **options: Any) -> 
         return rule
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(supervised, "load_splits", load_watched)
+        patch.setattr(examples, "load_splits", load_watched)
         patch.setattr(supervised, "split_batches", split_watched)
         patch.setattr(kind, "build", build_watched)
         outcome = run(config, parent, **options)

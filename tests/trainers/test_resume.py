@@ -11,12 +11,16 @@ import torch
 from orchestrator.errors import InterruptedStage
 from orchestrator.seam import Checkpoint, Outcome, Status
 from orchestrator.spec import Spec
+from orchestrator.tensors import seal_checkpoint
 from tests.trainers.made import FIRST, MemoryIO, TakenAwayIO, run, same_bits, second, without_times
+from trainers.after_step import AfterStep
+from trainers.augmentation import Augmentation, CropFlipJitter
 from trainers.data import Digits
 from trainers.inits import Init, ShrinkPerturb, WarmStart
 from trainers.models import MLP, Model, ResNet18
 from trainers.optimizers import SGD, Adam, Optimizer
 from trainers.regularizers import Adversarial, Penalty, Regularizer
+from trainers.selection import Margin, Selection
 from trainers.stage_config import Supervised
 from trainers.stopping import Epochs, TrainAccuracy
 from trainers.supervised import train
@@ -28,6 +32,11 @@ GIVEN = {  # what a member cannot be made without, or is slow without
     "ResNet18": {"width": 2},
     "MLP": {"width": 8},
     "ShrinkPerturb": {"shrink": 0.4, "perturb": 0.1},
+    "ShrinkLastLayer": {"shrink": 0.4, "perturb": 0.1},
+    "PartialWarmStart": {"layers": 2},
+    "NewHead": {"init": WarmStart()},
+    "ShrinkPerturbEachStep": {"shrink": 0.99, "perturb": 0.01},
+    "EWC": {"size": 1.0, "examples": 20},
 }
 
 
@@ -42,7 +51,9 @@ def variants() -> list[Supervised]:
     """Stages that differ from `FIRST` in one setting, or in what only goes wrong together."""
     several: list[dict[str, Any]] = [{"optimizer": optimizer} for optimizer in members(Optimizer)]
     several += [{"model": model} for model in members(Model)]
-    several += [{"regularizer": regularizer} for regularizer in members(Regularizer)]
+    several += [{"regularizer": one} for one in members(Regularizer) if not one.needs_parent]
+    several += [{"augmentation": augmentation} for augmentation in members(Augmentation)]
+    several += [{"after_step": after_step} for after_step in members(AfterStep)]
     several += [
         {"optimizer": SGD(momentum=0.9, weight_decay=0.01)},
         {"model": ResNet18(width=2), "optimizer": Adam(), "regularizer": Adversarial(size=0.1)},
@@ -56,6 +67,19 @@ def inits() -> list[Init]:
     """One of every init, and their other choices."""
     gaussian = ShrinkPerturb(shrink=0.4, perturb=0.1, noise="gaussian", keep_buffers=True)
     return [*members(Init), WarmStart(keep_buffers=True), gaussian]
+
+
+def second_rounds() -> list[Supervised]:
+    """Stages with a parent of 30 examples that differ in one setting, or in what only goes wrong together."""
+    several: list[dict[str, Any]] = [{"init": init} for init in inits()]
+    asking: list[dict[str, Any]] = [{"selection": selection, "examples": 45} for selection in members(Selection)]
+    asking += [{"regularizer": one} for one in members(Regularizer) if one.needs_parent]
+    asking += [
+        {"gradient_norms_every": 3},
+        {"gradient_norms_every": 2, "selection": Margin(), "augmentation": CropFlipJitter(), "examples": 45},
+    ]
+    several += [{"init": WarmStart(), "old_examples": 30, **settings} for settings in asking]
+    return [second(model=ResNet18(width=2), optimizer=Adam(), lr=0.01, **settings) for settings in several]
 
 
 def check_same(outcome: Outcome, expected: Outcome) -> None:
@@ -86,12 +110,35 @@ def test_an_interrupted_stage_ends_with_the_same_bits(config: Supervised) -> Non
     assert len(check_every_interruption(config).epochs) == 3
 
 
-@pytest.mark.parametrize("init", inits(), ids=str)
-def test_an_interrupted_second_round_ends_with_the_same_bits(init: Init, parent: State) -> None:
+@pytest.mark.parametrize("config", second_rounds(), ids=str)
+def test_an_interrupted_second_round_ends_with_the_same_bits(config: Supervised, parent: State) -> None:
     """A resumed stage that started over from its parent would have trained twice as long."""
-    config = second(init=init, model=ResNet18(width=2), optimizer=Adam(), lr=0.01)
-
     assert len(check_every_interruption(config, parent).epochs) == 3
+
+
+@pytest.mark.parametrize("evaluate_every", [0, 1, 2])
+@pytest.mark.parametrize("shorter", [1, 3])
+def test_a_stage_goes_on_from_a_shorter_one_with_the_same_bits(shorter: int, evaluate_every: int) -> None:
+    """The states of Figure 4's one first round must be those of 70 first rounds, and so must the rows."""
+    config = replace(FIRST, model=ResNet18(width=2), optimizer=Adam(), lr=0.01, evaluate_every=evaluate_every)
+    end = run(replace(config, stop=Epochs(shorter))).resume_point
+    straight = run(replace(config, stop=Epochs(4)))
+
+    assert end is not None
+    check_same(train(replace(config, stop=Epochs(4)), MemoryIO(saved=[seal_checkpoint(end())])), straight)
+
+
+def test_a_resumed_stage_trains_on_the_examples_that_it_chose(parent: State) -> None:
+    """On a machine that rounds otherwise, a choice made anew would be another training set in the middle."""
+    config = second(init=WarmStart(), model=ResNet18(width=2), selection=Margin(), examples=45, old_examples=30)
+    io = MemoryIO(parent)
+    expected = train(config, io)
+    other = {name: -array if name.startswith("head") else array for name, array in parent.items()}
+
+    resumed = train(config, MemoryIO(other, io.saved[:1]))
+
+    assert same_bits(resumed.state, expected.state)
+    assert not same_bits(run(config, other).state, expected.state)
 
 
 def test_a_stage_interrupted_after_every_epoch_ends_with_the_same_bits() -> None:

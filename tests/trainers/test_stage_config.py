@@ -16,11 +16,14 @@ from orchestrator.stage import Stage
 from orchestrator.worker import load_trainer
 from tests.trainers.made import FIRST, second
 from trainers import supervised
+from trainers.after_step import ShrinkPerturbEachStep
+from trainers.augmentation import CropFlipJitter
 from trainers.data import CIFAR10, Digits
 from trainers.inits import RandomInit, ShrinkPerturb, WarmStart
 from trainers.models import MLP, ResNet18
 from trainers.optimizers import SGD, Adam
-from trainers.regularizers import L2
+from trainers.regularizers import EWC, L2
+from trainers.selection import Margin
 from trainers.stage_config import Supervised
 from trainers.stopping import Epochs, TrainAccuracy
 
@@ -37,6 +40,11 @@ OTHER = {
     "optimizer": Adam(),
     "regularizer": L2(size=0.1),
     "evaluate_every": 0,
+    "old_examples": 10,
+    "selection": Margin(),
+    "augmentation": CropFlipJitter(),
+    "after_step": ShrinkPerturbEachStep(shrink=0.99, perturb=0.0),
+    "gradient_norms_every": 5,
 }
 
 
@@ -53,7 +61,19 @@ def test_every_setting_is_tried() -> None:
 @pytest.mark.parametrize("name", OTHER)
 def test_every_setting_changes_the_key(name: str) -> None:
     """Two stages that train differently under one key are one stage in the store, whichever came first."""
-    assert Stage(changed(**{name: OTHER[name]})).key != Stage(FIRST).key
+    old = {"old_examples": 10} if name in ("selection", "gradient_norms_every") else {}
+
+    assert Stage(changed(**{**old, name: OTHER[name]})).key != Stage(changed(**old)).key
+
+
+ASKING: list[dict[str, Any]] = [{"selection": Margin()}, {"gradient_norms_every": 1}, {"regularizer": EWC(size=1)}]
+
+
+@pytest.mark.parametrize("setting", ASKING, ids=str)
+def test_what_asks_for_old_examples_must_be_told_how_many(setting: dict[str, Any]) -> None:
+    """With none of them old, the new ones' gradients would be drawn alone and nobody would see why."""
+    with pytest.raises(ConfigError, match=rf"{next(iter(setting))}=.* asks which examples are old"):
+        changed(**setting)
 
 
 def test_the_version_changes_the_key(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from orchestrator.errors import ConfigError, InterruptedStage
 from orchestrator.seam import Outcome, Status
 from tests.trainers.made import FIRST, MemoryIO, TakenAwayIO, run, same_bits, second, watched, without_times
-from trainers import supervised
+from trainers import examples, supervised
+from trainers.after_step import ShrinkPerturbEachStep
+from trainers.augmentation import CropFlipJitter
 from trainers.checkpoints import to_arrays, to_tensors
 from trainers.evaluate import evaluate
 from trainers.inits import Init, RandomInit, ShrinkPerturb, WarmStart
@@ -279,7 +281,7 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> SlowIO:
     plain = type(FIRST.regularizer).loss
     monkeypatch.setattr(supervised, "time", SimpleNamespace(perf_counter=lambda: clock.now))
     monkeypatch.setattr(type(FIRST.regularizer), "loss", lambda *args: clock.pass_(1, plain(*args)))
-    monkeypatch.setattr(supervised, "load_splits", lambda *a, **k: clock.pass_(10, load_splits(*a, **k)))
+    monkeypatch.setattr(examples, "load_splits", lambda *a, **k: clock.pass_(10, load_splits(*a, **k)))
     monkeypatch.setattr(supervised, "evaluate", lambda *args: clock.pass_(100, evaluate(*args)))
     return io
 
@@ -315,13 +317,20 @@ class Waits(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("regularizer", [L2(size=0.01), Adversarial(size=0.1)], ids=str)
+BUSY: list[dict[str, Any]] = [
+    {"regularizer": L2(size=0.01)},
+    {"regularizer": Adversarial(size=0.1)},
+    {"augmentation": CropFlipJitter(), "after_step": ShrinkPerturbEachStep(shrink=0.99, perturb=0.01)},
+]
+
+
+@pytest.mark.parametrize("settings", BUSY, ids=str)
 @pytest.mark.parametrize("model", [LinearSVM(), ResNet18(width=2)], ids=str)
-def test_the_host_does_not_wait_within_an_epoch(model: Any, regularizer: Any) -> None:
+def test_the_host_does_not_wait_within_an_epoch(model: Any, settings: dict[str, Any]) -> None:
     """On a GPU each wait leaves it idle; ten a step made the authors' loop as slow as the host."""
     counts = []
     for batch_size in (30, 5, 2):
-        config = replace(FIRST, model=model, regularizer=regularizer, batch_size=batch_size, stop=Epochs(1))
+        config = replace(FIRST, model=model, batch_size=batch_size, stop=Epochs(1), **settings)
         with Waits() as waits:
             run(config)
         counts.append(waits.count)
