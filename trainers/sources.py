@@ -169,6 +169,8 @@ CIFAR10_SHA1 = {
 }
 CIFAR100_SHA1 = {"cifar-100-binary/train.bin": "sha1:e207cd2e05b73b1393c74c7f5e7bea451d63e08e"}
 
+SYSTEM_FOLDER = Path("/usr/share/datasets")  # where Debian's dataset-fashion-mnist puts its files
+
 # By torchvision's class. Those that need no torchvision come first; a download is in the last one's layout.
 RELEASES: Mapping[str, tuple[Layout, ...]] = {
     "FashionMNIST": tuple(
@@ -197,7 +199,7 @@ def torchvision_class(name: str) -> Any:
 
 @lru_cache(maxsize=4)  # a worker decodes a set once; each entry holds up to 225 MB
 def read_release(name: str, root: str | None, split: Split) -> Images:
-    """Read a published set from `root`, else from this user's cache folder, else download it.
+    """Read a published set from `root`, this user's cache folder or the system's data sets, else download it.
 
     Args:
         name: A name in RELEASES.
@@ -212,7 +214,7 @@ def read_release(name: str, root: str | None, split: Split) -> Images:
     if given is not None and not given.is_dir():
         raise DataError(f"{name}: the data folder {given} does not exist. Correct --data-root or WARMGRID_DATA.")
     folders = [cache_folder()] if given is None else [given, cache_folder()]
-    for folder in folders:
+    for folder in (*folders, SYSTEM_FOLDER):
         if images := find(name, folder, split):
             return images
     can_write = given is not None and os.access(given, os.W_OK | os.X_OK)

@@ -33,7 +33,8 @@ PER_BATCH = 20  # images that a test's small CIFAR-10 takes from each real batch
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache folder of the test's own, not the user's."""
+    """A cache folder of the test's own, not the user's, and no data sets of the system's."""
+    monkeypatch.setattr(sources, "SYSTEM_FOLDER", tmp_path / "system")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache" / "warmgrid" / "data"
 
@@ -337,6 +338,13 @@ def small_fashion(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("split", ["train", "test"])
 @pytest.mark.parametrize(("pack", "suffix"), [(gzip.compress, ".gz"), (bytes, "")], ids=["packed", "unpacked"])
+def test_what_the_system_has_installed_is_found(small_fashion: dict[str, bytes], tmp_path: Path) -> None:
+    """Debian's dataset-fashion-mnist needs no option and no network."""
+    lay({f"{name}.gz": gzip.compress(blob) for name, blob in small_fashion.items()}, tmp_path / "system/fashion-mnist")
+
+    assert len(read_release("FashionMNIST", None, "train").labels) == 3
+
+
 @pytest.mark.parametrize("below", ["here", "here/fashion-mnist", "here/FashionMNIST/raw"])
 def test_fashion_mnist_is_read_where_it_usually_lies(
     below: str,
