@@ -23,7 +23,8 @@ TIERS: tuple[tuple[str, ...], ...] = (
     ("data_text", "model_text"),
     ("model_text",),
 )
-READ = sorted({"wall_seconds", "examples", "epochs", "continued_from", "status", "stop_reason", *(n for tier in TIERS for n in tier)})
+MEASURED = ("wall_seconds", "examples", "epochs", "continued_from", "status", "stop_reason")
+READ = sorted({*MEASURED, *(name for tier in TIERS for name in tier)})
 NOT_CONVERGED = ("cap", "epochs", "diverged")  # these ends say nothing of how long another stage trains
 
 

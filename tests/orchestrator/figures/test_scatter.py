@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.errors import ConfigError
-from orchestrator.scatter import pareto_front, scatter, write_html
-from orchestrator.schema import schema
+from orchestrator.figures.results import Results
+from orchestrator.figures.scatter import Scatter, pareto_front
+from orchestrator.figures.style import write_html
 
 RANDOM = {"init": "random_init", "init_text": "RandomInit()", "shrink": 0.0, "perturb": 1.0}
 WARM = {"init": "warm_start", "init_text": "WarmStart()", "shrink": 1.0, "perturb": 0.0}
@@ -36,7 +35,7 @@ def row(key: str, accuracy: float | None = 0.5, seconds: float = 1.0, **values: 
 
 def draw(*rows: dict[str, Any]) -> Any:
     """The figure of `rows`."""
-    return scatter(pa.Table.from_pylist(list(rows)), "quick")
+    return Scatter("quick").draw(Results("made", list(rows)))
 
 
 def dots(figure: Any) -> dict[str, list[tuple[float, float]]]:
@@ -175,35 +174,48 @@ def test_a_cost_that_a_model_lacks_leaves_the_others_where_they_are() -> None:
 
 
 @pytest.mark.parametrize(
-    ("table", "message"),
+    ("rows", "message"),
     [
-        (pa.table({"lr": [0.1]}), "needs the columns key, init, status, test_accuracy and one of train_seconds"),
-        (pa.table({}), "these results have none"),
-        (pa.Table.from_pylist([row("a")]).slice(0, 0), "nothing to draw: no rows"),
-        (pa.Table.from_pylist([row("a", None, status="failed")]), "nothing to draw: 1 failed"),
+        ([{"lr": 0.1}], "needs the columns key, init, status, test_accuracy and one of train_seconds"),
+        ([], "nothing to draw: no rows"),
+        ([row("a", None, status="failed")], "nothing to draw: 1 failed"),
     ],
 )
-def test_nothing_to_draw_is_said_so(table: pa.Table, message: str) -> None:
+def test_nothing_to_draw_is_said_so(rows: list[dict[str, Any]], message: str) -> None:
     """An empty picture looks like a finished sweep without results."""
     with pytest.raises(ConfigError, match=message):
-        scatter(table, "quick")
+        draw(*rows)
 
 
-def test_results_without_a_row_yet_have_all_that_a_scatter_needs() -> None:
-    """The columns that the figure names must be those of the store."""
-    with pytest.raises(ConfigError, match="nothing to draw"):
-        scatter(schema("stages").empty_table(), "quick")
+def test_a_half_finished_sweep_says_so() -> None:
+    """A picture of the cheap half of a sweep looks like a result."""
+    figure = Scatter("quick").draw(Results("made", [row("a")], planned=4))
+
+    assert "3 of 4 are not trained yet." in figure.layout.meta["subtitle"]
 
 
-def test_the_page_needs_no_other_host(tmp_path: Path) -> None:
-    """A figure that loads code from a server is empty on a train, and tells that server who reads it."""
-    write_html(draw(row("a")), tmp_path / "new folder" / "figure.html")
+def corner_of(figure: Any) -> list[float]:
+    """Seconds of the dots in the inset."""
+    return [x for trace in figure.data if trace.xaxis == "x2" for x in trace.x]
 
-    page = (tmp_path / "new folder" / "figure.html").read_text(encoding="utf-8")
-    markup = re.sub(r"(<script[^>]*>).*?(</script>)", r"\1\2", page, flags=re.DOTALL)
-    assert "default-src 'none'" in page
-    assert not re.search(r"<script[^>]+src|<link|<img|<iframe|https?://", markup)
-    assert "Plotly.newPlot" in page
+
+def test_an_inset_enlarges_the_quick_and_good() -> None:
+    """The figure's question is decided in that corner, where hundreds of dots lie on each other."""
+    quick = [row(f"q{i}", 0.79 + i / 1000, 10.0 + i) for i in range(3)]
+    slow = [row(f"s{i}", 0.7 - i / 10, 1000.0 - i) for i in range(4)]
+
+    assert corner_of(draw(*quick, *slow)) == []
+    figure = Scatter(inset=True).draw(Results("made", [*quick, *slow]))
+    assert corner_of(figure) == [10.0, 11.0, 12.0]
+    buttons = figure.layout.updatemenus[0].buttons
+    assert {tuple(button.args[2]) for button in buttons} == {(0, 1)}  # they move the dots and the front, not the inset
+
+
+def test_an_inset_of_too_few_is_left_out() -> None:
+    """A frame around one dot hides more than it shows."""
+    rows = [row("a", 0.8, 1.0), row("b", 0.4, 100.0)]
+
+    assert corner_of(Scatter(inset=True).draw(Results("made", rows))) == []
 
 
 def test_texts_of_users_are_no_markup(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Tests of orchestrator/figures, one file per module."""
