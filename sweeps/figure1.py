@@ -10,10 +10,18 @@ training accuracy, and the warm start needs less than half of the epochs to 99 %
 """
 
 from orchestrator import Sweep
+from orchestrator.claims import Claim, Part, Printed
+from orchestrator.figures.lines import PaperCurve
+from orchestrator.figures.training import LearningCurves
+from orchestrator.measures import Difference, gap
+from orchestrator.quantities import RANDOM, WARM, Final
+from orchestrator.verdict import above, between
+from sweeps.paper import curve
 from sweeps.protocols import half_then_all
-from trainers.data import CIFAR10
+from trainers.data import CIFAR10, FashionMNIST
 from trainers.inits import RandomInit, WarmStart
-from trainers.models import ResNet18
+from trainers.models import MLP, ResNet18
+from trainers.optimizers import Adam
 from trainers.stopping import Epochs
 
 sweep = Sweep(
@@ -28,4 +36,31 @@ sweep = Sweep(
         "stop": [Epochs(350)],
     },
     seeds=range(3),
+    small={
+        "data": [FashionMNIST(limit=1500)],
+        "model": [MLP()],
+        "optimizer": [Adam()],
+        "batch_size": [32],
+        "stop": [Epochs(60)],
+    },
+    small_seeds=range(3),
+    figure=LearningCurves(
+        "Figure 1",
+        paper=[
+            PaperCurve(arm, curve("figure1", f"{split}_{series}"), f"{split}_accuracy")
+            for split in ("train", "test")
+            for arm, series in (("random init", "random_full"), ("warm start", "half_then_warm"))
+        ],
+    ),
+    claims=[
+        Claim(
+            1,
+            "A warm start generalizes worse than a random init, though both fit the training data alike",
+            "Figure 1",
+            [
+                Part(gap(), above(0), [Printed(4.9, data_text="CIFAR10()", model="resnet18")]),
+                Part(Difference(Final("train_accuracy", words="training accuracy"), RANDOM, WARM), between(-0.1, 0.1)),
+            ],
+        )
+    ],
 )

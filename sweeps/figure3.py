@@ -11,10 +11,15 @@ clearly less time: the upper left corner is empty of warm starts.
 """
 
 from orchestrator import Sweep
-from sweeps.protocols import half_then_all
-from trainers.data import CIFAR10
+from orchestrator.claims import Claim, Part
+from orchestrator.figures.scatter import Scatter
+from orchestrator.measures import FastCorner
+from orchestrator.quantities import RANDOM, WARM
+from orchestrator.verdict import below
+from sweeps.protocols import CONVERGED, half_then_all
+from trainers.data import CIFAR10, Digits
 from trainers.inits import RandomInit, WarmStart
-from trainers.models import ResNet18
+from trainers.models import MLP, ResNet18
 from trainers.stopping import TrainAccuracy
 
 BATCH_SIZES = [16, 32, 64, 128]
@@ -31,8 +36,29 @@ sweep = Sweep(
         "first_lr": RATES,
         "batch_size": BATCH_SIZES,
         "lr": RATES,
-        "stop": [TrainAccuracy(0.99, cap=500)],
+        "stop": [CONVERGED],
         "evaluate_every": [0],
     },
     seeds=range(3),
+    figure=Scatter("Figure 3, batch size and learning rate", inset=True),
+    small={
+        "data": [Digits()],
+        "model": [MLP(width=64)],
+        "first_batch_size": [16, 64],
+        "first_lr": [0.03, 0.3],
+        "batch_size": [16, 64],
+        "lr": [0.01, 0.1, 0.3],
+        "stop": [TrainAccuracy(0.99, cap=100)],
+    },
+    small_seeds=range(2),
+    claims=[
+        Claim(
+            5,
+            "No batch size and learning rate give a warm start that is as accurate as the best random init in clearly "
+            "less time: the upper left corner is empty",
+            "section 3.1, Figure 3",
+            [Part(FastCorner(WARM, RANDOM), below(-1))],
+            across=["first_batch_size", "first_lr", "batch_size", "lr"],
+        )
+    ],
 )

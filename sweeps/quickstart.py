@@ -30,4 +30,6 @@ sweep = Sweep(
         "stop": [TrainAccuracy(0.99, cap=200, window=0)],
     },
     seeds=range(2),
+    small={"batch_size": [64], "lr": [0.003, 0.01]},
+    small_seeds=range(2),
 )

@@ -20,21 +20,72 @@ from orchestrator.plan import Plan, plan
 from orchestrator.progress import Progress
 from orchestrator.seam import Status
 from orchestrator.store import Store
-from trainers.data import Digits
-from trainers.models import LinearSVM, Logistic, ResNet18
+from sweeps.protocols import online
+from trainers.after_step import NoChange, ShrinkPerturbEachStep
+from trainers.data import Digits, FashionMNIST
+from trainers.inits import PartialWarmStart, RandomInit, ShrinkLastLayer, ShrinkPerturb, WarmStart
+from trainers.models import MLP, LinearSVM, Logistic, ResNet18
 from trainers.optimizers import Adam
-from trainers.regularizers import L2, Adversarial, ConfidencePenalty
+from trainers.regularizers import EWC, L2, Adversarial, ConfidencePenalty, NoRegularizer
+from trainers.stopping import Epochs
 
 COST = re.compile(r"Cost: (\d+) cells x (\d+) seeds, (\d+) stages")
 CAPS: dict[str, Sequence[Any]] = {"data": [Digits()], "limit": [60], "epochs": [1]}
+ONLINE = [name for name in names() if find(name).sweep.protocol is online]
+WITH_CAPS: dict[str, Mapping[str, Sequence[Any]]] = {  # what must shrink together with the data
+    "figure9": {"source": [Digits(limit=900)]},
+    **{name: {"per_round": [20]} for name in ONLINE},
+}
+BOTH = [RandomInit(), WarmStart()]
+SHRUNK = ShrinkPerturb(0.6, 0.01)
 SMALL: dict[str, Mapping[str, Sequence[Any]]] = {  # one value of each kind
     "quickstart": {"lr": [0.01]},
     "figure1": {},
+    "figure2": {},
     "figure3": {"lr": [0.01], "first_batch_size": [16], "first_lr": [0.001, 0.1]},
+    "figure4": {"stop": [Epochs(1)], "first_epochs": [1, 2], "epochs": [None]},
+    "figure5": {"init": [WarmStart(), SHRUNK], "gradient_norms_every": [1]},
+    "figure6": {"model": [ResNet18(width=4), MLP()], "shrink": [0.0, 0.5]},
+    "figure7": {"init": [*BOTH, SHRUNK]},
+    "figure8": {"init": [RandomInit(), ShrinkPerturb(0, 0.1), SHRUNK]},
+    "figure9": {"fraction": [0.5]},
+    "figure10": {"first_fraction": [0.1, 0.9]},
+    "figure11": {"lr": [0.01], "first_lr": [0.01], "first_batch_size": [16], "model": [MLP(), Logistic()]},
+    "active": {},
+    "augmentation": {},
+    "ewc": {"regularizer": [NoRegularizer(), EWC(size=1.0)]},
+    "iterated": {"init": [*BOTH, SHRUNK], "rounds": [3]},
+    "last_layer_shrink": {"init": [*BOTH, ShrinkLastLayer(0.6, 0.01)]},
+    "noise": {"init": [ShrinkPerturb(1, 0.1)]},
+    "partial": {"init": [PartialWarmStart(5), PartialWarmStart(1, "last")]},
     "regularization": {"regularizer": [L2(size=0.1), Adversarial(size=0.1), ConfidencePenalty(size=0.1)]},
+    "step_shrink": {"after_step": [NoChange(), ShrinkPerturbEachStep(0.9999, 0.0001)], "init": [WarmStart()]},
     "table1": {"model": [ResNet18(), Logistic(), LinearSVM()], "optimizer": [Adam()]},
 }
-STAGES = {"quickstart": 4, "figure1": 3, "figure3": 5, "regularization": 9, "table1": 9}
+STAGES = {
+    "quickstart": 4,
+    "figure1": 3,
+    "figure2": 3,
+    "figure3": 5,
+    "figure4": 5,
+    "figure5": 3,
+    "figure6": 8,
+    "figure7": 4,
+    "figure8": 4,
+    "figure9": 4,
+    "figure10": 5,
+    "figure11": 4,
+    "active": 5,
+    "augmentation": 6,
+    "ewc": 4,
+    "iterated": 7,
+    "last_layer_shrink": 4,
+    "noise": 2,
+    "partial": 3,
+    "regularization": 9,
+    "step_shrink": 8,
+    "table1": 9,
+}
 every_sweep = pytest.mark.parametrize("name", names())
 
 
@@ -55,7 +106,8 @@ def docstring(name: str) -> str:
 
 def tried(name: str, folder: Path) -> tuple[Summary, Store]:
     """A launch in this process, of one value of each kind, under one seed, on 40 digits for an epoch."""
-    small, store = find(name).sweep.replace({**CAPS, "batch_size": [16], **SMALL[name]}, [0]), Store(str(folder))
+    axes = {**CAPS, "batch_size": [16], **WITH_CAPS.get(name, {}), **SMALL[name]}
+    small, store = find(name).sweep.replace(axes, [0]), Store(str(folder))
     quiet = Progress(Console(file=io.StringIO()))
     return launch(small, store, InProcessBackend, quiet, source=name, options={"device": "cpu"}), store
 
@@ -91,8 +143,8 @@ def test_seeds_multiply_stages(name: str, seeds: list[int]) -> None:
     assert len(plan(find(name).sweep.replace({}, seeds).trials()).stages) == each * len(seeds)
 
 
-@every_sweep
-@pytest.mark.parametrize("cap", [{"data": [Digits()]}, {"epochs": [2]}, {"limit": [600]}, CAPS], ids=str)
+@pytest.mark.parametrize("name", [name for name in names() if name not in (*ONLINE, "figure9")])
+@pytest.mark.parametrize("cap", [{"data": [Digits()]}, {"epochs": [400]}, {"limit": [600]}], ids=str)
 def test_a_capped_sweep_has_the_same_cells(name: str, cap: dict[str, Sequence[Any]]) -> None:
     """A trial run must be the same experiment in little; only table1 has more data sets than one to cap."""
     sets = len(sweep(name).axes["data"]) if "data" in cap else 1
@@ -102,14 +154,42 @@ def test_a_capped_sweep_has_the_same_cells(name: str, cap: dict[str, Sequence[An
     assert (capped.cells * sets, len(capped.stages) * sets) == (full.cells, len(full.stages))
 
 
+@pytest.mark.parametrize("name", ONLINE)
+def test_a_capped_online_sweep_has_the_same_cells_in_fewer_rounds(name: str) -> None:
+    """Its rounds must shrink with the data: 1,000 examples a round would be all of a small set."""
+    assert planned(name, **CAPS, **WITH_CAPS[name]).cells == planned(name).cells
+
+
 @every_sweep
 def test_caps_reach_every_stage(name: str) -> None:
     """A first round that is not capped takes all the hours that the cap should save."""
-    configs = [stage.config for stage in planned(name, **CAPS).stages]
+    configs = [stage.config for stage in planned(name, **CAPS, **WITH_CAPS.get(name, {})).stages]
 
-    assert {config.stop.most_epochs for config in configs} == {1}
+    assert {config.stop.most_epochs for config in configs if hasattr(config, "stop")} == {1}
     assert {(type(config.data), config.data.total) for config in configs} == {(Digits, 60)}
     assert max(config.examples for config in configs) == 40
+
+
+@every_sweep
+def test_its_small_form_still_varies_what_it_is_about(name: str) -> None:
+    """A figure with one value on an axis shows nothing; only what it costs may shrink."""
+    full = sweep(name)
+    small = full.replace(full.small, full.small_seeds if full.small else full.seeds)
+
+    assert [axis for axis, values in full.axes.items() if len(values) > 1] == [
+        axis for axis, values in small.axes.items() if len(values) > 1
+    ]
+    assert len(small.seeds) > 1
+
+
+@every_sweep
+def test_its_small_form_takes_minutes_on_embedded_or_limited_data(name: str) -> None:
+    """It is what a reader without a GPU runs first; 250 stages of a second or less are minutes on two cores."""
+    full = sweep(name)
+    stages = plan(full.replace(full.small, full.small_seeds if full.small else full.seeds).trials()).stages
+
+    assert len(stages) <= 250
+    assert all(isinstance(s.config.data, (Digits, FashionMNIST)) and s.config.data.total <= 2000 for s in stages)
 
 
 @every_sweep
@@ -121,11 +201,34 @@ def test_it_runs_on_the_embedded_digits(name: str, tmp_path: Path) -> None:
     assert (summary.exit_code, len(summary.reports)) == (0, STAGES[name])
     rows = store.sql("SELECT * FROM results").to_pylist()
     assert len(rows) == sum(len(trial.stages) for trial in summary.plan.trials)
-    assert all(row["epochs"] == 1 and 0 <= row["test_accuracy"] <= 1 for row in rows)
+    assert {row["epochs"] for row in rows} == {0 if name == "figure6" else 1}
+    assert all(0 <= row["test_accuracy"] <= 1 for row in rows)
 
 
-def test_sweeps_share_what_is_equal() -> None:
-    """Figure 3's first rounds at batch size 128 and learning rate 0.001 would be trained a second time for Table 1."""
-    figure, table = ({stage.key for stage in planned(name).stages} for name in ("figure3", "table1"))
+@pytest.mark.parametrize(
+    ("one", "other", "shared"),
+    [
+        ("figure3", "table1", 9),  # a first round, a random init and a warm start under each of three seeds
+        ("figure10", "table1", 9),
+        ("partial", "table1", 9),
+        ("noise", "table1", 9),
+        ("ewc", "table1", 9),
+        ("last_layer_shrink", "table1", 9),
+        ("step_shrink", "table1", 9),
+        ("step_shrink", "regularization", 9),
+        ("figure5", "table1", 3),  # first rounds
+        ("augmentation", "figure1", 9),
+        ("figure11", "figure3", 468),  # all but the random inits
+        ("figure2", "figure7", 335),  # all of it
+        ("figure2", "active", 335),
+        ("figure8", "figure7", 597),  # all of it under the first three seeds
+        ("figure6", "figure9", 3),  # ResNet-18 on all of CIFAR-10 with Adam, before anything
+        ("iterated", "figure9", 6),  # that, and a random init of the next round
+        ("figure9", "table1", 9),  # random inits on all of each target
+    ],
+)
+def test_sweeps_share_what_is_equal(one: str, other: str, shared: int) -> None:
+    """What one sweep has trained would be trained a second time for another; files tell the reader of it."""
+    first, second = ({stage.key for stage in planned(name).stages} for name in (one, other))
 
-    assert len(figure & table) == 9  # a first round, a random init and a warm start under each of three seeds
+    assert len(first & second) == shared

@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 from orchestrator import Stage
 from orchestrator.errors import ConfigError
 from sweeps.protocols import half_then_all
+from trainers.after_step import ShrinkPerturbEachStep
+from trainers.augmentation import CropFlipJitter
 from trainers.data import CIFAR10, Digits
 from trainers.inits import Init, RandomInit, ShrinkPerturb, WarmStart
 from trainers.models import MLP
 from trainers.optimizers import Adam
-from trainers.regularizers import L2
+from trainers.regularizers import EWC, L2, NoRegularizer
 from trainers.stopping import Epochs, TrainAccuracy
 
 USUAL: dict[str, Any] = {
@@ -68,10 +70,18 @@ def test_the_first_round_has_the_settings_of_the_second_unless_it_is_given_its_o
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("optimizer", Adam()), ("regularizer", L2(size=0.1)), ("evaluate_every", 0)]
+    ("name", "value"),
+    [
+        ("optimizer", Adam()),
+        ("regularizer", L2(size=0.1)),
+        ("evaluate_every", 0),
+        ("augmentation", CropFlipJitter()),
+        ("after_step", ShrinkPerturbEachStep(shrink=0.9999, perturb=0)),
+    ],
+    ids=str,
 )
-def test_optimizer_and_regularizer_are_those_of_both_rounds(name: str, value: object) -> None:
-    """The paper's penalty is in both rounds (Ash & Adams 2020, section 3.3)."""
+def test_how_it_is_trained_is_the_same_in_both_rounds(name: str, value: object) -> None:
+    """The paper's penalty is in both rounds (Ash & Adams 2020, section 3.3); all else then is too."""
     second = trial(**{name: value})
 
     assert getattr(second.config, name) == getattr(second.parent.config, name) == value
@@ -122,3 +132,53 @@ def test_the_limit_is_that_of_the_data_set() -> None:
 def test_no_cap_is_no_change() -> None:
     """Results of the full sweep must not move because caps exist."""
     assert trial(epochs=None, limit=None) == trial() == trial(epochs=350) == trial(limit=50_000)
+
+
+def test_the_first_round_can_end_after_some_epochs() -> None:
+    """Figure 4 starts from the weights after 5, 10, ... 350 epochs on half; the second round trains to its own end."""
+    second = trial(stop=TrainAccuracy(0.99), first_epochs=35)
+
+    assert (second.parent.config.stop, second.config.stop) == (Epochs(35), TrainAccuracy(0.99))
+
+
+@pytest.mark.parametrize("init", [RandomInit(), WarmStart()], ids=str)
+def test_first_rounds_that_end_sooner_are_parts_of_one_run(init: Init) -> None:
+    """Trained one by one, the 70 first rounds of Figure 4 would cost 36 times as much."""
+    lineages = [trial(init=init, first_epochs=n).lineage() for n in (5, 350)]
+
+    assert all(stage.extendable for lineage in lineages for stage in lineage[:-1])
+    assert len({stage.trajectory[0] for lineage in lineages for stage in lineage[:-1]}) <= 1
+    assert not trial(init=init).lineage()[0].extendable
+
+
+def test_the_cap_on_epochs_is_one_on_a_first_round_of_given_length() -> None:
+    """Otherwise a trial run of Figure 4 would train half of the data for 350 epochs."""
+    assert trial(first_epochs=350, epochs=2).parent.config.stop == Epochs(2)
+
+
+def test_consolidation_begins_with_the_second_round() -> None:
+    """There is nothing to hold on to in the first; the second must know which examples its Fisher information is of."""
+    second = trial(regularizer=EWC(size=10.0))
+
+    assert second.parent == trial().parent
+    assert (second.config.regularizer, second.config.old_examples) == (EWC(size=10.0), 16_666)
+
+
+def test_consolidation_means_nothing_to_a_random_init() -> None:
+    """Its cells of all strengths are one; each strength would train the same network again."""
+    assert trial(init=RandomInit(), regularizer=EWC(size=10.0)) == trial(init=RandomInit())
+
+
+def test_gradient_norms_are_those_of_a_second_round() -> None:
+    """Old and new examples part where a first round ended; a first round is shared with sweeps that measure none."""
+    second = trial(gradient_norms_every=20)
+
+    assert (second.config.gradient_norms_every, second.config.old_examples) == (20, 16_666)
+    assert second.parent == trial().parent
+    assert trial(init=RandomInit(), gradient_norms_every=20) == trial(init=RandomInit())
+
+
+def test_old_examples_are_counted_only_where_something_asks() -> None:
+    """The keys of all other warm starts would move, and their results be lost."""
+    assert trial().config.old_examples == 0
+    assert trial().config.regularizer == NoRegularizer()

@@ -336,8 +336,6 @@ def small_fashion(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
     return files
 
 
-@pytest.mark.parametrize("split", ["train", "test"])
-@pytest.mark.parametrize(("pack", "suffix"), [(gzip.compress, ".gz"), (bytes, "")], ids=["packed", "unpacked"])
 def test_what_the_system_has_installed_is_found(small_fashion: dict[str, bytes], tmp_path: Path) -> None:
     """Debian's dataset-fashion-mnist needs no option and no network."""
     lay({f"{name}.gz": gzip.compress(blob) for name, blob in small_fashion.items()}, tmp_path / "system/fashion-mnist")
@@ -345,6 +343,8 @@ def test_what_the_system_has_installed_is_found(small_fashion: dict[str, bytes],
     assert len(read_release("FashionMNIST", None, "train").labels) == 3
 
 
+@pytest.mark.parametrize("split", ["train", "test"])
+@pytest.mark.parametrize(("pack", "suffix"), [(gzip.compress, ".gz"), (bytes, "")], ids=["packed", "unpacked"])
 @pytest.mark.parametrize("below", ["here", "here/fashion-mnist", "here/FashionMNIST/raw"])
 def test_fashion_mnist_is_read_where_it_usually_lies(
     below: str,
