@@ -21,8 +21,7 @@ from orchestrator.errors import ConfigError, SweepError
 from orchestrator.request import BackendName, Running, asked_of, opened, options_of, prepare, source_of, sweep_name
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
+    from orchestrator.figures.results import Figure
     from orchestrator.launch import Summary
     from orchestrator.plan import Plan
     from orchestrator.sweep import Sweep
@@ -69,6 +68,9 @@ Axes = Annotated[
     ),
 ]
 Seeds = Annotated[str | None, typer.Option("--seeds", metavar="0-2", help="Replace the seeds: 0-2 or 0,3,5.")]
+Small = Annotated[
+    bool, typer.Option("--small", help="The sweep's own small version: its form within minutes on 2 cores, no GPU.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on standard output, for programs.")]
 BackendOption = Annotated[BackendName, typer.Option("--backend", help="What executes stages.")]
 Address = Annotated[str | None, typer.Option("--address", metavar="HOST:PORT", help="A running Ray cluster to join.")]
@@ -103,6 +105,7 @@ def plan_command(
     store: StorePath = None,
     axis: Axes = None,
     seeds: Seeds = None,
+    small: Small = False,
     data_root: DataRoot = None,
     backend: BackendOption = BackendName.RAY,
     address: Address = None,
@@ -112,9 +115,9 @@ def plan_command(
     from orchestrator.launch import plan_sweep
 
     Running(backend, address, data_root=data_root)  # so that a launch's command line can be tried with plan first
-    found, _ = prepare(sweep, axis, seeds)
+    found, _ = prepare(sweep, axis, seeds, small)
     planned, estimate = plan_sweep(found.sweep, opened(store))
-    facts = plan_facts(planned, estimate.total_seconds(planned.to_run))
+    facts = plan_facts(planned, estimate.total_seconds(planned.to_run, planned.follows))
     if as_json:
         print_json(facts)
     else:
@@ -127,6 +130,7 @@ def launch_command(
     store: StorePath = None,
     axis: Axes = None,
     seeds: Seeds = None,
+    small: Small = False,
     data_root: DataRoot = None,
     backend: BackendOption = BackendName.RAY,
     address: Address = None,
@@ -139,7 +143,7 @@ def launch_command(
 ) -> None:
     """Run every stage that the store lacks. Launching twice equals launching once."""
     running = Running(backend, address, workers, cpus_per_stage, gpus_per_stage, data_root, device, checkpoint_every)
-    found, axes = prepare(sweep, axis, seeds)
+    found, axes = prepare(sweep, axis, seeds, small)
     summary = running.launch(found, opened(store), axes)
     finish([summary], found.sweep.name, store, running, as_json)
 
@@ -150,6 +154,7 @@ def resume_command(
     store: StorePath = None,
     axis: Axes = None,
     seeds: Seeds = None,
+    small: Small = False,
     data_root: DataRoot = None,
     backend: BackendOption = BackendName.RAY,
     address: Address = None,
@@ -169,7 +174,7 @@ def resume_command(
     running = Running(backend, address, workers, cpus_per_stage, gpus_per_stage, data_root, device, checkpoint_every)
     kept, name = opened(store), sweep_name(sweep)
     summaries: list[Summary] = []
-    for found, axes in remembered(kept, name, *asked_of(kept, name, axis, seeds)):
+    for found, axes in remembered(kept, name, *asked_of(kept, name, axis, seeds, small)):
         summaries.append(running.launch(found, kept, axes))
         if summaries[-1].interrupted:
             break
@@ -182,6 +187,7 @@ def status_command(
     store: StorePath = None,
     axis: Axes = None,
     seeds: Seeds = None,
+    small: Small = False,
     as_json: AsJson = False,
     _elsewhere: Elsewhere = None,
 ) -> None:
@@ -193,7 +199,7 @@ def status_command(
     from orchestrator.progress import duration
 
     kept, name = opened(store), sweep_name(sweep)
-    facts = overview(kept, name, *asked_of(kept, name, axis, seeds))
+    facts = overview(kept, name, *asked_of(kept, name, axis, seeds, small))
     if as_json:
         print_json(facts)
         return
@@ -236,31 +242,106 @@ def figure_command(
     axis: Axes = None,
     seeds: Seeds = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Default: SWEEP.html.")] = None,
+    png: Annotated[bool, typer.Option("--png", help="A PNG beside the page too; needs kaleido and Chromium.")] = False,
     as_json: AsJson = False,
     _elsewhere: Elsewhere = None,
 ) -> None:
-    """Draw a sweep's models as one HTML page.
+    """Draw a sweep's results as one HTML page.
 
-    Test accuracy against training time, one dot a model; the page needs no network. With --axis or --seeds, only of
-    the cells that a launch with these would have.
+    In the form that the sweep names, by default test accuracy against training time, one dot a model; the page needs
+    no network. With --axis or --seeds, only of the cells that a launch with these would have.
     """
-    from orchestrator.scatter import scatter, write_html
+    from orchestrator.figures.results import results_of
+    from orchestrator.figures.style import write_html, write_png
 
     kept, name = opened(store), sweep_name(sweep)
-    rows = kept.sql(f"SELECT * FROM results WHERE sweep = '{name}'")
+    results = results_of(kept, name)
     if axis or seeds is not None:
-        rows = only(rows, prepare(source_of(kept, sweep), axis, seeds)[0].sweep)
-    if not rows.num_rows:
+        results = results.only(reported(prepare(source_of(kept, sweep), axis, seeds)[0].sweep))
+    if not results.rows:
         raise ConfigError(f"{kept.root}: no results of {name!r} to draw yet. Run them with: warmgrid launch {sweep}")
-    path = output or Path(f"{name}.html")
-    write_html(scatter(rows, name), str(path))
-    print_json({"figure": str(path), "models": rows.num_rows}) if as_json else print(path)
+    form, path = form_of(source_of(kept, sweep)), output or Path(f"{name}.html")
+    drawn = form.draw(results)
+    write_html(drawn, path)
+    facts: dict[str, Any] = {"figure": str(path), "models": len(results.rows)}
+    if png:
+        facts["png"] = str(path.with_suffix(".png"))
+        write_png(drawn, facts["png"])
+    if as_json:
+        print_json(facts)
+        return
+    if text := form.text(results):
+        import rich
+
+        rich.print(text)
+    print(*(facts[name] for name in ("figure", "png") if name in facts), sep="\n")
 
 
-def only(rows: pa.Table, sweep: Sweep) -> pa.Table:
-    """Those of the rows whose stages `sweep` reports."""
-    keys = {stage.key for trial in sweep.trials() for stage in trial.stages}
-    return rows.filter([key in keys for key in rows["key"].to_pylist()])
+def reported(sweep: Sweep) -> set[str]:
+    """Keys of the stages that `sweep` reports."""
+    return {stage.key for trial in sweep.trials() for stage in trial.stages}
+
+
+def form_of(source: str) -> Figure:
+    """The form that a sweep names; a scatter if it names none, or if its file is gone, which is said."""
+    from orchestrator.catalogue import find
+    from orchestrator.figures.scatter import Scatter
+
+    try:
+        form = find(source).sweep.figure
+    except ConfigError as error:
+        log.warning("%s Drawn as a scatter, the form of sweeps that name none.", error)
+        form = None
+    return form or Scatter()
+
+
+@app.command("claims")
+def claims_command(
+    sweep: Annotated[str | None, typer.Argument(metavar="[SWEEP]", help="Default: all sweeps of ours.")] = None,
+    store: StorePath = None,
+    as_json: AsJson = False,
+    _elsewhere: Elsewhere = None,
+) -> None:
+    """Judge the paper's claims by the results.
+
+    Each claim for each data set and model: our measure with its 95 % interval over seeds, the paper's number, the rule,
+    and the verdict: supported, contradicted, not decided or not run.
+    """
+    from dataclasses import asdict
+
+    from orchestrator.catalogue import find, names
+    from orchestrator.claims import claims_of
+    from orchestrator.claims_table import write_claims
+
+    kept = opened(store)
+    sweeps = [find(name).sweep for name in ([source_of(kept, sweep)] if sweep else names())]
+    if not any(one.claims for one in sweeps):
+        raise ConfigError(f"{sweep}: this sweep tests no claim. See all that are tested with: warmgrid claims")
+    verdicts = claims_of(kept, sweeps)
+    if as_json:
+        print_json([asdict(verdict) for verdict in verdicts])
+    else:
+        write_claims(verdicts, sys.stdout)
+
+
+@app.command("report")
+def report_command(
+    store: StorePath = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Default: report.html.")] = None,
+    as_json: AsJson = False,
+    _elsewhere: Elsewhere = None,
+) -> None:
+    """Write all that a store holds as one HTML page.
+
+    Claims with their verdicts, every sweep's figure and settings, worker time spent and saved by sharing, versions,
+    failures; the page needs no network.
+    """
+    from orchestrator.report import report_of
+    from orchestrator.report_page import write_report
+
+    found, path = report_of(opened(store)), output or Path("report.html")
+    write_report(found, path)
+    print_json({"report": str(path), **found.facts}) if as_json else print(path)
 
 
 def plan_facts(planned: Plan, seconds: float | None) -> dict[str, Any]:

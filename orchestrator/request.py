@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from orchestrator.catalogue import Found
     from orchestrator.launch import Summary
     from orchestrator.store import Store
+    from orchestrator.sweep import Sweep
 
 
 class BackendName(enum.StrEnum):
@@ -89,27 +90,47 @@ def opened(store: str | None) -> Store:
     return open_store(store)
 
 
-def prepare(sweep: str, axis: Sequence[str] | None, seeds: str | None) -> tuple[Found, dict[str, list[Any]]]:
+def prepare(
+    sweep: str, axis: Sequence[str] | None, seeds: str | None, small: bool = False
+) -> tuple[Found, dict[str, list[Any]]]:
     """Find the sweep and replace its axes and seeds as asked."""
     from orchestrator.catalogue import find
 
     found = find(sweep)  # first, because it makes the settings known that axes may name
     axes, numbers = parsed(axis, seeds)
+    if small:
+        axes, numbers = in_small(found.sweep, axes, numbers)
     return replace(found, sweep=found.sweep.replace(axes, numbers)), axes
 
 
+def in_small(
+    sweep: Sweep, axes: dict[str, list[Any]], seeds: list[int] | None
+) -> tuple[dict[str, list[Any]], list[int]]:
+    """The axes and seeds of the sweep's small version; what is asked for by name goes before it.
+
+    Raises:
+        ConfigError: the sweep has none.
+    """
+    if not sweep.small:
+        raise ConfigError(f"{sweep.title}: no small version. Cap it yourself: --axis data=Digits --axis epochs=2")
+    small = {name: list(values) for name, values in sweep.small.items()}
+    return {**small, **axes}, list(sweep.small_seeds) if seeds is None else seeds
+
+
 def asked_of(
-    store: Store, name: str, axis: Sequence[str] | None, seeds: str | None
+    store: Store, name: str, axis: Sequence[str] | None, seeds: str | None, small: bool = False
 ) -> tuple[dict[str, list[Any]], list[int] | None]:
     """The axes and seeds by which launches are chosen; the sweeps that were launched say which settings there are."""
     from orchestrator.catalogue import find
 
-    loaded = False
+    loaded: list[Sweep] = []
     for source in dict.fromkeys(recipe["source"] for recipe in store.launches(name)):
         with contextlib.suppress(ConfigError):  # `remembered` says what is wrong with a launch's file
-            find(source)
-            loaded = True
-    return parsed(axis, seeds) if loaded else ({}, None)
+            loaded.append(find(source).sweep)
+    if not loaded:
+        return {}, None
+    asked = parsed(axis, seeds)
+    return in_small(loaded[-1], *asked) if small else asked
 
 
 def parsed(axis: Sequence[str] | None, seeds: str | None) -> tuple[dict[str, list[Any]], list[int] | None]:

@@ -11,7 +11,20 @@ import pytest
 from orchestrator.backend import InProcessBackend
 from orchestrator.catalogue import find
 from orchestrator.errors import ConfigError, SweepError
-from orchestrator.request import BackendName, Running, opened, options_of, prepare, sweep_name
+from orchestrator.launch import recipe, remembered
+from orchestrator.plan import plan
+from orchestrator.request import (
+    BackendName,
+    Running,
+    asked_of,
+    in_small,
+    opened,
+    options_of,
+    prepare,
+    sweep_name,
+)
+from orchestrator.store import Store
+from tests.orchestrator.fake_trainer import made_sweep
 
 
 @pytest.mark.parametrize(
@@ -79,3 +92,37 @@ def test_a_name_that_leads_elsewhere_is_refused(given: str) -> None:
     """It becomes part of a path and of an SQL query."""
     with pytest.raises(SweepError, match="cannot name a sweep"):
         sweep_name(given)
+
+
+def test_the_small_version_replaces_axes_and_seeds() -> None:
+    """Whoever tries a sweep before a night of a cluster must get the sweep's own idea of small, whole."""
+    found, axes = prepare("figure2", None, None, small=True)
+
+    assert axes == {name: list(values) for name, values in find("figure2").sweep.small.items()}
+    assert {name: list(found.sweep.axes[name]) for name in axes} == axes
+    assert list(found.sweep.seeds) == list(find("figure2").sweep.small_seeds)
+
+
+def test_what_is_asked_by_name_goes_before_the_small_version() -> None:
+    """`--small --axis lr=0.5` that trained at another rate would be believed."""
+    found, axes = prepare("figure2", ["lr=0.5"], "7", small=True)
+
+    assert axes["lr"] == list(found.sweep.axes["lr"]) == [0.5]
+    assert list(found.sweep.seeds) == [7]
+
+
+def test_a_sweep_without_a_small_version_says_how_to_cap_it() -> None:
+    """The full sweep in its place would run for weeks."""
+    with pytest.raises(ConfigError, match=r"no small version\. Cap it yourself: --axis data=Digits"):
+        in_small(made_sweep(), {}, None)
+
+
+def test_a_small_launch_is_found_by_resume(tmp_path: Path) -> None:
+    """`resume --small` after a crash must not find nothing, nor run the full sweep."""
+    kept = Store(str(tmp_path))
+    found, axes = prepare("figure1", ["lr=0.5"], None, small=True)
+    kept.record_launch("figure1", recipe(found.sweep, found.source, axes, plan(found.sweep.trials())), [])
+
+    asked = asked_of(kept, "figure1", ["lr=0.5"], None, small=True)
+
+    assert [again.sweep.axes for again, _ in remembered(kept, "figure1", *asked)] == [found.sweep.axes]
