@@ -7,23 +7,21 @@ resumable. Results go to standard output, progress and messages to standard erro
 from __future__ import annotations
 
 import enum
-import json
 import logging
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from orchestrator.errors import ConfigError, SweepError
-from orchestrator.request import BackendName, Running, asked_of, opened, options_of, prepare, source_of, sweep_name
+from orchestrator.printing import plan_facts, print_end, print_json, print_plan
+from orchestrator.request import BackendName, Running, asked_of, opened, prepare, source_of, sweep_name
 
 if TYPE_CHECKING:
     from orchestrator.figures.results import Figure
     from orchestrator.launch import Summary
-    from orchestrator.plan import Plan
     from orchestrator.sweep import Sweep
 
 CAPS = (
@@ -145,7 +143,7 @@ def launch_command(
     running = Running(backend, address, workers, cpus_per_stage, gpus_per_stage, data_root, device, checkpoint_every)
     found, axes = prepare(sweep, axis, seeds, small)
     summary = running.launch(found, opened(store), axes)
-    finish([summary], found.sweep.name, store, running, as_json)
+    raise typer.Exit(print_end([summary], found.sweep.name, store, running, as_json))
 
 
 @app.command("resume")
@@ -178,7 +176,7 @@ def resume_command(
         summaries.append(running.launch(found, kept, axes))
         if summaries[-1].interrupted:
             break
-    finish(summaries, name, store, running, as_json)
+    raise typer.Exit(print_end(summaries, name, store, running, as_json))
 
 
 @app.command("status")
@@ -241,6 +239,7 @@ def figure_command(
     store: StorePath = None,
     axis: Axes = None,
     seeds: Seeds = None,
+    small: Small = False,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Default: SWEEP.html.")] = None,
     png: Annotated[bool, typer.Option("--png", help="A PNG beside the page too; needs kaleido and Chromium.")] = False,
     as_json: AsJson = False,
@@ -249,15 +248,15 @@ def figure_command(
     """Draw a sweep's results as one HTML page.
 
     In the form that the sweep names, by default test accuracy against training time, one dot a model; the page needs
-    no network. With --axis or --seeds, only of the cells that a launch with these would have.
+    no network. With --axis, --seeds or --small, only of the cells that a launch with these would have.
     """
     from orchestrator.figures.results import results_of
     from orchestrator.figures.style import write_html, write_png
 
     kept, name = opened(store), sweep_name(sweep)
     results = results_of(kept, name)
-    if axis or seeds is not None:
-        results = results.only(reported(prepare(source_of(kept, sweep), axis, seeds)[0].sweep))
+    if axis or seeds is not None or small:
+        results = results.only(reported(prepare(source_of(kept, sweep), axis, seeds, small)[0].sweep))
     if not results.rows:
         raise ConfigError(f"{kept.root}: no results of {name!r} to draw yet. Run them with: warmgrid launch {sweep}")
     form, path = form_of(source_of(kept, sweep)), output or Path(f"{name}.html")
@@ -273,7 +272,7 @@ def figure_command(
     if text := form.text(results):
         import rich
 
-        rich.print(text)
+        rich.get_console().print(text, soft_wrap=True, highlight=False)
     print(*(facts[name] for name in ("figure", "png") if name in facts), sep="\n")
 
 
@@ -342,65 +341,6 @@ def report_command(
     found, path = report_of(opened(store)), output or Path("report.html")
     write_report(found, path)
     print_json({"report": str(path), **found.facts}) if as_json else print(path)
-
-
-def plan_facts(planned: Plan, seconds: float | None) -> dict[str, Any]:
-    """What ``plan --json`` prints."""
-    return {
-        "cells": planned.cells,
-        "trials": len(planned.trials),
-        "stages": len(planned.stages),
-        "stages_without_sharing": planned.stages_without_sharing,
-        "done": planned.done,
-        "to_run": len(planned.to_run),
-        "estimated_seconds": seconds,
-    }
-
-
-def print_plan(sweep: Sweep, facts: dict[str, Any]) -> None:
-    """The same for people."""
-    from orchestrator.progress import duration
-
-    seconds = facts["estimated_seconds"]
-    cost = duration(seconds) if seconds is not None else "not known yet: nothing like some of them was measured"
-    print(f"{sweep.name}: {sweep.source}")
-    for name, values in sweep.axes.items():
-        print(f"  {name}: {', '.join(map(str, values))}")
-    print(f"{facts['cells']} cells x {len(sweep.seeds)} seeds = {facts['trials']} trials")
-    print(f"{facts['stages']} stages, {facts['stages_without_sharing']} without sharing")
-    print(f"{facts['done']} done, {facts['to_run']} to run")
-    print(f"work left, on one worker: {cost}")
-
-
-def finish(summaries: Sequence[Summary], sweep: str, store: str | None, running: Running, as_json: bool) -> None:
-    """Say how the launches of a sweep ended, and what to do next; exit with their code."""
-    from orchestrator.progress import duration
-    from orchestrator.seam import Status
-
-    code = max(summary.exit_code for summary in summaries)
-    ends = (Status.DONE, Status.DIVERGED, Status.FAILED)
-    counts = {str(status): sum(summary.count(status) for summary in summaries) for status in ends}
-    known, ran = ({s.key for one in summaries for s in getattr(one.plan, of)} for of in ("stages", "to_run"))
-    before, blocked = len(known - ran), sum(len(one.blocked) for one in summaries)
-    seconds, interrupted = sum(one.seconds for one in summaries), any(one.interrupted for one in summaries)
-    if as_json:
-        facts = {"sweep": sweep, "done_before": before, **counts, "blocked": blocked, "seconds": seconds}
-        print_json(facts | {"interrupted": interrupted, "exit_code": code})
-    else:
-        counted = ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "no stage had to run"
-        behind = f", {blocked} blocked" if blocked else ""
-        print(f"{sweep}: {counted}{behind}, {before} done before, in {duration(seconds)}.")
-        again = f"warmgrid resume {sweep}{options_of(store, running)}"
-        if code == 75:
-            print(f"Interrupted. Go on with: {again}")
-        elif code == 1:
-            print(f"See what failed with: warmgrid status {sweep}{options_of(store)}. Try again with: {again}")
-    raise typer.Exit(code)
-
-
-def print_json(facts: Any) -> None:
-    """`facts` as JSON, indented, on standard output."""
-    print(json.dumps(facts, indent=1, default=str))
 
 
 def main() -> None:

@@ -1,0 +1,73 @@
+"""Printing: what plans and ends of launches look like on standard output, for people and as JSON; decides nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.request import Running, options_of
+
+if TYPE_CHECKING:
+    from orchestrator.launch import Summary
+    from orchestrator.plan import Plan
+    from orchestrator.sweep import Sweep
+
+
+def plan_facts(planned: Plan, seconds: float | None) -> dict[str, Any]:
+    """What ``plan --json`` prints."""
+    return {
+        "cells": planned.cells,
+        "trials": len(planned.trials),
+        "stages": len(planned.stages),
+        "stages_without_sharing": planned.stages_without_sharing,
+        "done": planned.done,
+        "to_run": len(planned.to_run),
+        "estimated_seconds": seconds,
+    }
+
+
+def print_plan(sweep: Sweep, facts: dict[str, Any]) -> None:
+    """The same for people."""
+    from orchestrator.progress import duration
+
+    seconds = facts["estimated_seconds"]
+    cost = duration(seconds) if seconds is not None else "not known yet: nothing like some of them was measured"
+    print(f"{sweep.name}: {sweep.source}")
+    for name, values in sweep.axes.items():
+        print(f"  {name}: {', '.join(map(str, values))}")
+    print(f"{facts['cells']} cells x {len(sweep.seeds)} seeds = {facts['trials']} trials")
+    print(f"{facts['stages']} stages, {facts['stages_without_sharing']} without sharing")
+    print(f"{facts['done']} done, {facts['to_run']} to run")
+    print(f"work left, on one worker: {cost}")
+
+
+def print_end(summaries: Sequence[Summary], sweep: str, store: str | None, running: Running, as_json: bool) -> int:
+    """Say how the launches of a sweep ended, and what to do next; their exit code."""
+    from orchestrator.progress import duration
+    from orchestrator.seam import Status
+
+    code = max(summary.exit_code for summary in summaries)
+    ends = (Status.DONE, Status.DIVERGED, Status.FAILED)
+    counts = {str(status): sum(summary.count(status) for summary in summaries) for status in ends}
+    known, ran = ({s.key for one in summaries for s in getattr(one.plan, of)} for of in ("stages", "to_run"))
+    before, blocked = len(known - ran), sum(len(one.blocked) for one in summaries)
+    seconds, interrupted = sum(one.seconds for one in summaries), any(one.interrupted for one in summaries)
+    if as_json:
+        facts = {"sweep": sweep, "done_before": before, **counts, "blocked": blocked, "seconds": seconds}
+        print_json(facts | {"interrupted": interrupted, "exit_code": code})
+    else:
+        counted = ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "no stage had to run"
+        behind = f", {blocked} blocked" if blocked else ""
+        print(f"{sweep}: {counted}{behind}, {before} done before, in {duration(seconds)}.")
+        again = f"warmgrid resume {sweep}{options_of(store, running)}"
+        if code == 75:
+            print(f"Interrupted. Go on with: {again}")
+        elif code == 1:
+            print(f"See what failed with: warmgrid status {sweep}{options_of(store)}. Try again with: {again}")
+    return code
+
+
+def print_json(facts: Any) -> None:
+    """`facts` as JSON, indented, on standard output."""
+    print(json.dumps(facts, indent=1, default=str))
