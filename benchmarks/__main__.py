@@ -1,4 +1,4 @@
-"""Runs every benchmark of this machine's CPU and prints one table: ``python -m benchmarks``."""
+"""Runs the start-up benchmarks: ``python -m benchmarks``. What sweeps cost is ``python -m benchmarks.cost``."""
 
 from __future__ import annotations
 
