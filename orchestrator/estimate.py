@@ -40,9 +40,14 @@ class Alike:
     rates: list[float] = field(default_factory=list)
     epochs: list[float] = field(default_factory=list)
 
-    def seconds(self, examples: float, most: float) -> float:
-        """Expected seconds of a stage; `most` is its examples times the most epochs that it may train."""
-        likely = examples * median(self.epochs) if self.epochs else most
+    def seconds(self, examples: float, most: float, *, is_fixed: bool = False) -> float:
+        """Expected seconds of a stage.
+
+        Args:
+            most: Its examples times the most epochs that it may train.
+            is_fixed: Whether it trains for that many, whatever the stages did from which rates are taken.
+        """
+        likely = examples * median(self.epochs) if self.epochs and not is_fixed else most
         return median(self.rates) * min(likely, most)
 
 
@@ -80,7 +85,8 @@ class Estimate:
         for tier, names in zip(self._tiers, TIERS, strict=True):
             alike = tier.get(tuple(columns.get(name) for name in names))
             if alike is not None:
-                return float(alike.seconds(columns["examples"], stage.config.work()))
+                is_fixed = stage.trajectory is not None
+                return float(alike.seconds(columns["examples"], stage.config.work(), is_fixed=is_fixed))
         return None
 
     def total_seconds(self, stages: Iterable[Stage], follows: Mapping[str, Stage] | None = None) -> float | None:

@@ -75,7 +75,9 @@ STAGES = (
     Column("stop", "text", "", "Stopping rule as it is written in a sweep."),
     Column("selection", "text", "", "Kind of rule that chose its examples.", later=True),
     Column("selection_text", "text", "", "That rule as it is written in a sweep.", later=True),
-    Column("old_examples", "integer", "examples", "Examples that its parent had been trained on already.", later=True),
+    Column(
+        "old_examples", "integer", "examples", "Examples that its parent had, where that is asked; else 0.", later=True
+    ),
     Column("augmentation", "text", "", "Kind of augmentation.", later=True),
     Column("augmentation_text", "text", "", "The augmentation as it is written in a sweep.", later=True),
     Column("after_step", "text", "", "Kind of change to the weights after every step.", later=True),

@@ -246,6 +246,8 @@ class Store:
         for _, path, made in sorted([*found, *((name, f"points/{way}/{name}", int(name)) for name in points)])[::-1]:
             try:
                 return open_checkpoint(self.files.read(path)), made
+            except FileNotFoundError:  # another worker has just set it aside, or committed and tidied up
+                continue
             except StoreError as error:
                 self.files.set_aside(path, f"{error}; the checkpoint before it is used, if there is one")
         return None

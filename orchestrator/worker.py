@@ -125,7 +125,8 @@ class StageIO:
         if found is None:
             return None
         checkpoint, continued_from = found
-        if continued_from is not None:
+        own_end = self._handout.trajectory and self._handout.trajectory[1]
+        if continued_from is not None and continued_from != own_end:  # its own end: it died just before its commit
             self._facts["continued_from"] = continued_from
         return checkpoint
 

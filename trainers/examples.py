@@ -56,6 +56,11 @@ def stage_splits(
     asks = config.selection.needs_parent
     count = config.data.fit_size if asks else config.examples
     splits = load_splits(config.data, seed=config.seed, examples=count, root=io.data_root, device=device)
+    if beside and config.old_examples and not asks:
+        raise ConfigError(
+            f"{config.selection} after a parent that chose its examples: the first {config.old_examples:,} of the "
+            f"seed's order are not those it chose. Give both stages the same selection."
+        )
     if not asks:
         return splits, {}
     if checkpoint is not None:

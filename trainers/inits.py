@@ -51,6 +51,13 @@ class Init(Spec, abc.ABC):
             ConfigError: `parent` is needed and lacks a tensor of `net`, has one more, or one of another shape.
         """
 
+    def check_layers(self, layers: int) -> None:
+        """Make sure, before anything is trained, that a network of so many layers can be started.
+
+        Raises:
+            ConfigError: it cannot.
+        """
+
     def columns(self, name: str) -> dict[str, Any]:
         """Add shrink and perturb: where the init lies on the plane ``shrink * parent + perturb * fresh``.
 
@@ -171,6 +178,10 @@ class PartialWarmStart(Init, kind="partial_warm_start"):
     keep_buffers: bool = False
     needs_parent: ClassVar[bool] = True
 
+    def check_layers(self, layers: int) -> None:
+        if self.layers > layers:
+            raise ConfigError(f"{self}: this network has {layers} layers. Start at most that many warm.")
+
     def start(self, net: nn.Module, parent: State, draw: torch.Generator) -> None:
         """Copy the warm layers; nothing is drawn.
 
@@ -179,8 +190,7 @@ class PartialWarmStart(Init, kind="partial_warm_start"):
         """
         check_fits(net, parent)
         layers = layers_of(net)
-        if self.layers > len(layers):
-            raise ConfigError(f"{self}: this network has {len(layers)} layers. Start at most that many warm.")
+        self.check_layers(len(layers))
         warm = layers[: self.layers] if self.part == "first" else layers[-self.layers :]
         names = set(chain.from_iterable(warm))
         copy_into(net, parent, names if self.keep_buffers else names & weights_of(net))

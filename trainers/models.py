@@ -24,7 +24,17 @@ Count = Annotated[int, Field(ge=1)]
 
 @setting
 class Model(Spec, abc.ABC):
-    """An architecture together with the loss that it is trained with."""
+    """An architecture together with the loss that it is trained with.
+
+    Attributes:
+        layers: How many layers of weights its networks have, as `trainers.inits.layers_of` counts them, where that is
+            known before one is built; None where it is not.
+    """
+
+    @property
+    def layers(self) -> int | None:
+        """See above; members that know it say it."""
+        return None
 
     @abc.abstractmethod
     def build(self, shape: tuple[int, int, int], classes: int, draw: torch.Generator) -> nn.Module:
@@ -73,6 +83,10 @@ class ResNet18(Classifier, kind="resnet18"):
 
     width: Count = 16
 
+    @property
+    def layers(self) -> int:
+        return 18
+
     def build(self, shape: tuple[int, int, int], classes: int, draw: torch.Generator) -> nn.Module:
         """Accept images of any size of at least 1x1."""
         from trainers import networks
@@ -100,6 +114,10 @@ class MLP(Classifier, kind="mlp"):
     activation: Literal["relu", "tanh"] = "relu"
     bias: bool = True
 
+    @property
+    def layers(self) -> int:
+        return self.depth + 1
+
     def build(self, shape: tuple[int, int, int], classes: int, draw: torch.Generator) -> nn.Module:
         """Flatten the images; the first layer has C*H*W inputs."""
         from torch import nn
@@ -116,6 +134,10 @@ class MLP(Classifier, kind="mlp"):
 @setting
 class Logistic(Classifier, kind="logistic"):
     """Logistic regression: one linear layer and cross entropy, a convex problem. 30,730 weights for CIFAR-10."""
+
+    @property
+    def layers(self) -> int:
+        return 1
 
     def build(self, shape: tuple[int, int, int], classes: int, draw: torch.Generator) -> nn.Module:
         """Draw the one layer as in every other model, although a convex problem does not need it."""
@@ -134,6 +156,10 @@ class LinearSVM(Model, kind="linear_svm"):
     objective; alone it is the hinge without a margin term. Not in the paper: the course notes ask whether a
     convex SVM suffers from warm starting.
     """
+
+    @property
+    def layers(self) -> int:
+        return 1
 
     def build(self, shape: tuple[int, int, int], classes: int, draw: torch.Generator) -> nn.Module:
         """Return the same network as `Logistic`; only the loss differs."""

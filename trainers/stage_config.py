@@ -82,6 +82,8 @@ class Supervised(Spec, kind="supervised"):
             )
         if self.old_examples > self.examples:
             raise ConfigError(f"old_examples={self.old_examples}: the stage has {self.examples:,} examples in all.")
+        if self.model.layers is not None:
+            self.init.check_layers(self.model.layers)
         asks = {"selection": self.selection.needs_parent, "regularizer": self.regularizer.needs_parent}
         asks["gradient_norms_every"] = self.gradient_norms_every > 0
         for name, needs in asks.items():

@@ -169,7 +169,7 @@ def own_rows(config: Supervised, rows: Sequence[dict[str, Any]]) -> list[dict[st
 
 
 def norm_columns(norms: Sequence[tuple[int, torch.Tensor, torch.Tensor]]) -> dict[str, list[float]]:
-    """The columns of `epochs` for gradient norms by step; steps whose batch lacks old or new examples are left out."""
+    """The columns of `epochs` for gradient norms by step; without steps that lack old or new examples or diverged."""
     read = [(step, old.item(), new.item()) for step, old, new in norms]
     kept = [one for one in read if all(map(math.isfinite, one))]
     names = ("measured_steps", "old_gradient_norms", "new_gradient_norms")

@@ -43,7 +43,7 @@ def launched(store: Store, epochs: Sequence[int], lab: Lab | None = None) -> lis
 
 
 def test_being_extendable_changes_no_key() -> None:
-    """Figure 1's half-data run is the last of Figure 4's first rounds."""
+    """A first round that was paid for before anybody asked for its way must be found."""
     assert first(350).key == first(350, extendable=False).key
 
 
@@ -199,3 +199,40 @@ def test_only_the_rest_of_the_way_is_estimated(follows: bool, seconds: float) ->
     stages = [first(2), first(4)]
 
     assert estimate.total_seconds(stages, plan([Trial({}, 0, stages)]).follows if follows else {}) == seconds
+
+
+def test_converged_stages_say_nothing_of_a_fixed_length() -> None:
+    """A store of stages that converge in 5 epochs would promise Figure 1's 350 in the same time."""
+    texts = {"data_text": "made", "model_text": "made", "optimizer_text": "made", "regularizer_text": "made"}
+    known = {"init_text": "fresh", "lr": 0.5, "batch_size": 1, "round": 0, "stop_reason": "plateau", "status": "done"}
+    row = {**texts, **known, "stop": "another", "examples": 1, "epochs": 5, "wall_seconds": 5.0, "continued_from": None}
+
+    assert Estimate([row]).seconds(Stage(Walk(lr=0.5, epochs=350))) == 350.0
+
+
+def test_a_worker_that_died_before_its_commit_made_its_epochs_itself(store: Store) -> None:
+    """Its hours would be counted as saved by sharing."""
+    run(first(3), store)
+    store.files.delete(f"stages/{first(3).key}.parquet")
+
+    run(first(3), store)
+
+    assert store.stage_row(first(3).key)["continued_from"] is None
+
+
+def test_an_end_that_vanishes_is_passed_over(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another worker sets a damaged one aside between two looks; the stage must not fail over it."""
+    run(first(1), store)
+    run(first(2), store)
+    read = store.files.read
+
+    def vanished(name: str) -> bytes:
+        if name.endswith("00000002"):
+            raise FileNotFoundError(name)
+        return read(name)
+
+    monkeypatch.setattr(store.files, "read", vanished)
+
+    checkpoint, made = store.resume_point("other", first(3).trajectory)
+
+    assert made == len(checkpoint.facts["rows"]) == 1

@@ -210,3 +210,11 @@ def test_a_new_head_on_what_has_one_is_refused(inner: Init) -> None:
     """One start under two names would be trained twice."""
     with pytest.raises(ConfigError, match="the head is fresh already"):
         NewHead(inner)
+
+
+@pytest.mark.parametrize(
+    "model", [ResNet18(width=2), MLP(), MLP(depth=1), MLP(bias=False), Logistic(), LinearSVM()], ids=str
+)
+def test_a_model_knows_its_layers(model: Model) -> None:
+    """A plan is refused by that number, long before there is a network."""
+    assert model.layers == len(layers_of(model.build((1, 8, 8), 3, stream(0, "weights"))))

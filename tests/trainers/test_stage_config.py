@@ -19,7 +19,7 @@ from trainers import supervised
 from trainers.after_step import ShrinkPerturbEachStep
 from trainers.augmentation import CropFlipJitter
 from trainers.data import CIFAR10, Digits
-from trainers.inits import RandomInit, ShrinkPerturb, WarmStart
+from trainers.inits import PartialWarmStart, RandomInit, ShrinkPerturb, WarmStart
 from trainers.models import MLP, ResNet18
 from trainers.optimizers import SGD, Adam
 from trainers.regularizers import EWC, L2
@@ -74,6 +74,12 @@ def test_what_asks_for_old_examples_must_be_told_how_many(setting: dict[str, Any
     """With none of them old, the new ones' gradients would be drawn alone and nobody would see why."""
     with pytest.raises(ConfigError, match=rf"{next(iter(setting))}=.* asks which examples are old"):
         changed(**setting)
+
+
+def test_more_warm_layers_than_there_are_are_refused_at_once() -> None:
+    """It would come out only when the first round was trained."""
+    with pytest.raises(ConfigError, match=r"PartialWarmStart\(layers=4\): this network has 3 layers"):
+        changed(init=PartialWarmStart(layers=4))
 
 
 def test_the_version_changes_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
