@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import ConfigError
-from orchestrator.figures.results import Results, Row, results_of
+from orchestrator.figures.results import Results, Row, read
 from orchestrator.groups import described, groups_of
 from orchestrator.measures import Measure, Numbers, shown
 from orchestrator.quantities import Cells, Group
@@ -34,7 +34,9 @@ class Printed:
     @property
     def words(self) -> str:
         """The number and what it is of."""
-        return f"{self.number:g} ({', '.join(map(str, self.cells.columns.values()))})"
+        columns = self.cells.columns.items()
+        told = (value if isinstance(value, str) else f"{name}={value}" for name, value in columns)
+        return f"{self.number:g} ({', '.join(told)})"
 
 
 @dataclass(frozen=True)
@@ -148,12 +150,8 @@ def claims_of(store: Store, sweeps: Sequence[Sweep]) -> list[Verdict]:
     Raises:
         StoreError: there is no store.
     """
-    launched = {row["sweep"] for row in store.sql("SELECT DISTINCT sweep FROM cells").to_pylist()}
-    found = []
-    for sweep in sweeps:
-        if sweep.claims:
-            results = results_of(store, sweep.name) if sweep.name in launched else Results(sweep.name, [])
-            found += verdicts_of(results, sweep)
+    tables = read(store)
+    found = [verdict for sweep in sweeps for verdict in verdicts_of(tables.results_of(sweep.name), sweep)]
     return sorted(found, key=lambda verdict: verdict.number)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from orchestrator.figures.results import Results, Row
+from orchestrator.figures.style import CAPS
 from orchestrator.measures import shown, spoken
 from orchestrator.quantities import Cells, Group
 from orchestrator.schema import names
@@ -14,7 +15,6 @@ ALWAYS = (  # what a group shares, besides the sweep's own axes; not init, becau
     *("data_text", "model_text", "optimizer_text", "lr", "batch_size", "regularizer_text", "stop"),
     *("augmentation_text", "after_step_text", "selection_text"),
 )
-CAPS = ("axis_epochs", "limit", "rounds", "per_round")  # None is a value of its own: without the cap
 QUIET = ("evaluate_every", "gradient_norms_every")  # how often is looked at the network, which changes no result
 Address = Mapping[str, Any]
 
@@ -47,7 +47,22 @@ def groups_of(results: Results, across: Collection[str], only: Cells) -> list[tu
             ]
             for address in fitting or [own]:
                 found.setdefault(address, []).append(row)
-    return [(dict(zip(columns, address, strict=True)), Group(same, results)) for address, same in found.items()]
+    addressed = [(dict(zip(columns, address, strict=True)), same) for address, same in found.items()]
+    return [(address, Group(same, results, absent_of(address, same, results, across))) for address, same in addressed]
+
+
+def absent_of(address: Address, rows: Sequence[Row], results: Results, across: Collection[str]) -> list[Row]:
+    """What was launched and is not there yet of the group of `rows`: else a half-finished sweep would look finished."""
+    kinds = {row.get("data") for row in rows}
+    return [cell for cell in results.absent if cell.get("data") in kinds | {None} and is_at(cell, address, across)]
+
+
+def is_at(cell: Row, address: Address, across: Collection[str]) -> bool:
+    """Whether a row of the table `cells` has an address, as far as its axes say."""
+    capped = {"data_text"} if cell.get("limit") is not None else set()  # the address's data has the cap in it
+    said = [name for name, value in cell.items() if value is not None and name not in capped.union(across)]
+    told = [name for name in said if name in ALWAYS or (is_own(name) and f"{name}_text" not in cell)]
+    return all(address.get(name) == cell[name] for name in told)
 
 
 def trained(row: Row, results: Results) -> Row:

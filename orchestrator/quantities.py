@@ -57,15 +57,17 @@ class Group:
     Attributes:
         rows: All of them, those that diverged or failed among them.
         results: What they are from: the sweep's stages and epochs.
+        absent: What was launched and is not there yet: settings, seed and round alone.
     """
 
     rows: Sequence[Row]
     results: Results
+    absent: Sequence[Row] = ()
 
     @cached_property
     def rounds(self) -> tuple[int, ...]:
-        """Rounds that any row reports, in order."""
-        return tuple(sorted({row["round"] for row in self.rows}))
+        """Rounds that any row reports or will report, in order."""
+        return tuple(sorted({row["round"] for row in (*self.rows, *self.absent)}))
 
     def of(self, cells: Cells) -> dict[int, list[Row]]:
         """Rows by seed that were trained to their end, in the order of rounds; a stage counts once."""
@@ -76,8 +78,9 @@ class Group:
         return {seed: sorted(rows.values(), key=lambda row: int(row["round"])) for seed, rows in sorted(found.items())}
 
     def values(self, cells: Cells, column: str) -> list[Any]:
-        """What `column` holds in these cells, sorted; without None."""
-        return sorted({row[column] for row in self.rows if cells.has(row) and row.get(column) is not None})
+        """What `column` holds in these cells, those not there yet among them, sorted; without None."""
+        everything = (*self.rows, *self.absent)
+        return sorted({row[column] for row in everything if row.get(column) is not None and cells.has(row)})
 
     def numbers(self, cells: Cells, quantity: Quantity) -> dict[int, float]:
         """The quantity of each seed that has one.

@@ -6,14 +6,14 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator import catalogue
 from orchestrator.claims import Verdict, verdicts_of
 from orchestrator.errors import ConfigError
-from orchestrator.figures.results import EpochsOf, Figure, Results, Row
+from orchestrator.figures.results import Figure, Results, Row, Tables, read
 from orchestrator.figures.scatter import Scatter
 from orchestrator.figures.style import by_size
 from orchestrator.overview import grouped
@@ -98,22 +98,6 @@ class Report:
         return {"store": self.store, "models": models, "claims": dict(outcomes), **cost, "failed": failed}
 
 
-@dataclass(frozen=True)
-class Tables:
-    """All rows of a store, read once: a sweep more must not mean reading everything again.
-
-    Attributes:
-        results, cells: Rows by sweep.
-        stages: Rows by key, failed ones too.
-        trials: Keys of all stages of each trial, those of its reported stages' ancestors among them, by sweep.
-    """
-
-    results: Mapping[str, Sequence[Row]]
-    cells: Mapping[str, Sequence[Row]]
-    stages: Mapping[str, Row]
-    trials: Mapping[str, Sequence[frozenset[str]]] = field(default_factory=dict)
-
-
 def report_of(store: Store) -> Report:
     """Put together what `store` holds.
 
@@ -125,8 +109,8 @@ def report_of(store: Store) -> Report:
     names = sorted({*tables.cells, *store.files.list("launches")}, key=by_size)
     if not names:
         raise ConfigError(f"{store.root}: no sweep was launched into this store. Launch one first.")
-    parts = [part_of(store, tables, name) for name in names]
-    everything = [trial for trials in tables.trials.values() for trial in trials]
+    parts = [part_of(tables, name) for name in names]
+    everything = [trial for name in tables.cells for trial in trials(tables, name)]
     rows = tables.stages.values()
     return Report(
         store.root,
@@ -139,38 +123,13 @@ def report_of(store: Store) -> Report:
     )
 
 
-def read(store: Store) -> Tables:
-    """Read all tables but `epochs`."""
-    stages = {row["key"]: row for row in store.sql("SELECT * FROM stages").to_pylist()}
-    results, cells = (by_sweep(store.sql(f"SELECT * FROM {name}").to_pylist()) for name in ("results", "cells"))
-    return Tables(results, cells, stages, {name: trials(rows, stages) for name, rows in cells.items()})
-
-
-def by_sweep(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    """Rows by their column sweep."""
-    found: dict[str, list[Row]] = {}
-    for row in rows:
-        found.setdefault(row["sweep"], []).append(row)
-    return found
-
-
-def trials(cells: Sequence[Row], stages: Mapping[str, Row]) -> list[frozenset[str]]:
+def trials(tables: Tables, sweep: str) -> list[frozenset[str]]:
     """Keys of the committed or failed stages of each cell under each seed, ancestors among them."""
     found: dict[tuple[tuple[str, str], ...], set[str]] = {}
-    for row in cells:
+    for row in tables.cells.get(sweep, ()):
         address = tuple((name, str(value)) for name, value in row.items() if name not in ("round", "key"))
-        found.setdefault(address, set()).update(lineage(row["key"], stages))
+        found.setdefault(address, set()).update(tables.lineage(row["key"]))
     return [frozenset(keys) for keys in found.values()]
-
-
-def lineage(key: str, stages: Mapping[str, Row]) -> list[str]:
-    """The stage and its ancestors, as far as they are known."""
-    chain: list[str] = []
-    at: str | None = key
-    while at is not None and at in stages:
-        chain.append(at)
-        at = stages[at]["parent"]
-    return chain
 
 
 def cost_of(trials: Sequence[frozenset[str]], stages: Mapping[str, Row], keys: set[str]) -> Cost:
@@ -181,15 +140,13 @@ def cost_of(trials: Sequence[frozenset[str]], stages: Mapping[str, Row], keys: s
     return Cost(len(keys), sum(took.values()), saved)
 
 
-def part_of(store: Store, tables: Tables, name: str) -> Part:
+def part_of(tables: Tables, name: str) -> Part:
     """What the report tells of the sweep `name`."""
-    launches = store.launches(name)
-    own = {key for trial in tables.trials.get(name, ()) for key in trial}
-    rows = tables.results.get(name, [])
-    committed = {key: tables.stages[key] for key in tables.stages if key in own and not is_failed(tables.stages[key])}
-    results = Results(name, rows, committed, len(tables.cells.get(name, ())), EpochsOf(store, own))
+    launches, own_trials = tables.store.launches(name), trials(tables, name)
+    own = {key for trial in own_trials for key in trial}
+    results = tables.results_of(name)
     found, note = found_sweep(name, [launch["source"] for launch in launches])
-    cost = cost_of(tables.trials.get(name, ()), tables.stages, own)
+    cost = cost_of(own_trials, tables.stages, own)
     failed = failures([tables.stages[key] for key in own])
     sweep, question = (found.sweep, question_of(found)) if found else (None, "")
     return Part(name, results, sweep, question, note, launches, cost, failed)

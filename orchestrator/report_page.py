@@ -97,7 +97,8 @@ def header(report: Report) -> str:
     said = (
         f"{len(report.parts)} sweeps with {models:,} results, {spent(report.cost)}. Claims: {counted(report.verdicts)}"
     )
-    return f"<h1>warmgrid report</h1><p>{html.escape(said)}</p><p class=quiet>Store: {html.escape(report.store)}</p>"
+    store = html.escape(without_folders(report.store))
+    return f"<h1>warmgrid report</h1><p>{html.escape(said)}</p><p class=quiet>Store: {store}</p>"
 
 
 def contents(report: Report) -> str:
@@ -284,7 +285,7 @@ def failed_html(failures: Sequence[Mapping[str, Any]]) -> str:
         return ""
     head = "<tr><th>failed stages</th><th>error</th><th>e.g.</th></tr>"
     rows = "".join(
-        f"<tr><td>{one['count']:,}</td><td>{html.escape(one['error'])}</td><td><code>{one['key']}</code></td></tr>"
+        f"<tr><td>{one['count']:,}</td><td>{html.escape(one['error'])}</td><td><code>{html.escape(one['key'])}</code></td></tr>"
         for one in failures
     )
     return f"<p>Failed: {Status.FAILED.sentence}.</p><table><thead>{head}</thead>{rows}</table>"

@@ -47,14 +47,14 @@ class Interval:
 def interval(numbers: Sequence[float]) -> Interval:
     """Mean and Student's t interval of one finite number or more, one per seed.
 
-    Seeds that all give the very same number make an interval of width 0, as an exact identity should.
+    Seeds that all give the same number, but for rounding, make an interval of width 0, as an exact identity should.
     """
     count = len(numbers)
     mean = math.fsum(numbers) / count
-    if min(numbers) == max(numbers):
-        mean = numbers[0]  # free of rounding, so that exact stays exact
     if count < 2:
         return Interval(mean, -math.inf, math.inf, count)
+    if math.isclose(min(numbers), max(numbers), rel_tol=1e-9, abs_tol=1e-9):
+        return Interval(numbers[0], numbers[0], numbers[0], count)  # free of rounding, so that exact stays exact
     variance = math.fsum((number - mean) ** 2 for number in numbers) / (count - 1)
     half = t_quantile(count - 1) * math.sqrt(variance / count)
     return Interval(mean, mean - half, mean + half, count)

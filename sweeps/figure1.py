@@ -16,7 +16,7 @@ from orchestrator.figures.training import LearningCurves
 from orchestrator.measures import Difference, gap
 from orchestrator.quantities import RANDOM, WARM, Final
 from orchestrator.verdict import above, between
-from sweeps.paper import curve
+from sweeps.paper import SETTING, curve
 from sweeps.protocols import half_then_all
 from trainers.data import CIFAR10, FashionMNIST
 from trainers.inits import RandomInit, WarmStart
@@ -47,7 +47,7 @@ sweep = Sweep(
     figure=LearningCurves(
         "Figure 1",
         paper=[
-            PaperCurve(arm, curve("figure1", f"{split}_{series}"), f"{split}_accuracy")
+            PaperCurve(arm, curve("figure1", f"{split}_{series}"), f"{split}_accuracy", SETTING)
             for split in ("train", "test")
             for arm, series in (("random init", "random_full"), ("warm start", "half_then_warm"))
         ],
@@ -58,7 +58,7 @@ sweep = Sweep(
             "A warm start generalizes worse than a random init, though both fit the training data alike",
             "Figure 1",
             [
-                Part(gap(), above(0), [Printed(4.9, data_text="CIFAR10()", model="resnet18")]),
+                Part(gap(), above(0), [Printed(4.9, **SETTING)]),
                 Part(Difference(Final("train_accuracy", words="training accuracy"), RANDOM, WARM), between(-0.1, 0.1)),
             ],
         )

@@ -18,16 +18,13 @@ from orchestrator.figures.lines import PaperCurve
 from orchestrator.measures import PercentAlong
 from orchestrator.quantities import RANDOM, WARM
 from orchestrator.verdict import between
-from sweeps.paper import curve
+from sweeps.paper import SETTING, curve
 from sweeps.protocols import CONVERGED, half_then_all
 from trainers.data import CIFAR10, FashionMNIST
 from trainers.inits import RandomInit, WarmStart
 from trainers.models import MLP, ResNet18
 from trainers.optimizers import SGD, Adam
 from trainers.stopping import TrainAccuracy
-
-PAPERS = {"data_text": "CIFAR10()", "model": "resnet18"}  # what the paper's numbers are of
-PAPERS_CURVES = {"data_text": "CIFAR10()", "model": "resnet18"}
 
 sweep = Sweep(
     source="Ash & Adams 2020, Figure 4",
@@ -46,8 +43,8 @@ sweep = Sweep(
     seeds=range(3),
     figure=PercentDifference(
         "Figure 4, how soon a first round harms",
-        paper_left=[PaperCurve("warm start", curve("figure4", "left_acc_on_half"), where=PAPERS_CURVES)],
-        paper_right=[PaperCurve("warm start", curve("figure4", "right_pct_difference"), where=PAPERS_CURVES)],
+        paper_left=[PaperCurve("warm start", curve("figure4", "left_acc_on_half"), where=SETTING)],
+        paper_right=[PaperCurve("warm start", curve("figure4", "right_pct_difference"), where=SETTING)],
     ),
     small={
         "data": [FashionMNIST(limit=1500)],
@@ -65,8 +62,8 @@ sweep = Sweep(
             "A first round of about 30 epochs does no harm; the harm then grows and levels off long before its end",
             "section 3.2, Figure 4",
             [
-                Part(PercentAlong(WARM, RANDOM, "first_epochs", 0, 0.09), between(-1, 1), [Printed(0.0, **PAPERS)]),
-                Part(PercentAlong(WARM, RANDOM, "first_epochs", 0.42, 1), between(-8, -3), [Printed(-7.2, **PAPERS)]),
+                Part(PercentAlong(WARM, RANDOM, "first_epochs", 0, 0.09), between(-1, 1), [Printed(0.0, **SETTING)]),
+                Part(PercentAlong(WARM, RANDOM, "first_epochs", 0.42, 1), between(-8, -3), [Printed(-7.2, **SETTING)]),
             ],
             across=["first_epochs"],
         )

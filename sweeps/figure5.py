@@ -17,7 +17,7 @@ from orchestrator.figures.training import GradientNorms
 from orchestrator.measures import Order, Value
 from orchestrator.quantities import WARM, Cells, GradientRatio
 from orchestrator.verdict import above
-from sweeps.paper import curve
+from sweeps.paper import SETTING, curve
 from sweeps.protocols import CONVERGED, half_then_all
 from trainers.data import CIFAR10, FashionMNIST
 from trainers.inits import ShrinkPerturb, WarmStart
@@ -57,7 +57,7 @@ sweep = Sweep(
     figure=GradientNorms(
         "Figure 5",
         paper=[
-            PaperCurve(arm, curve("figure5", f"{which}_{shrink}"), f"{which}_gradient_norms")
+            PaperCurve(arm, curve("figure5", f"{which}_{shrink}"), f"{which}_gradient_norms", SETTING)
             for which in ("old", "new")
             for shrink, arm in ARMS.items()
         ],
@@ -69,7 +69,7 @@ sweep = Sweep(
             "them, the more the smaller the factor",
             "section 4, Figure 5",
             [
-                Part(Value(EARLY, WARM), above(1), [Printed(3.5, data_text="CIFAR10()", model="resnet18")]),
+                Part(Value(EARLY, WARM), above(1), [Printed(3.5, **SETTING)]),
                 Part(
                     Order(EARLY, [Cells(f"shrink {shrink}", shrink=shrink) for shrink in (0.3, 0.5, 0.7, 0.9, 1.0)]),
                     above(0),

@@ -17,7 +17,7 @@ from orchestrator.figures.lines import PaperCurve
 from orchestrator.measures import Difference, Order, Ratio
 from orchestrator.quantities import RANDOM, Cells, Final, Total
 from orchestrator.verdict import above, at_least, below
-from sweeps.paper import curve
+from sweeps.paper import SETTING, curve
 from sweeps.protocols import CONVERGED, online
 from trainers.data import CIFAR10, Digits
 from trainers.inits import RandomInit, ShrinkPerturb, WarmStart
@@ -27,8 +27,7 @@ from trainers.stopping import TrainAccuracy
 
 NOISE = 0.01
 SHRUNK = [Cells(f"shrink {shrink}", shrink=shrink) for shrink in (1.0, 0.8, 0.6, 0.4, 0.2)]
-PAPERS = {"data_text": "CIFAR10()", "model": "resnet18", "per_round": 1000}  # what the paper's numbers are of
-PAPERS_CURVES = {"data_text": "CIFAR10()", "model": "resnet18"}
+PAPERS = {**SETTING, "per_round": 1000}  # what the paper's numbers are of
 ARMS = {
     "random init": 0.0,
     "warm start": 1.0,
@@ -59,7 +58,7 @@ sweep = Sweep(
             Panel("train_seconds", "training time of a round (s)", comparable=False),
         ],
         paper=[
-            PaperCurve(words, curve("figure7", f"{series}_lambda_{shrink}"), column, PAPERS_CURVES)
+            PaperCurve(words, curve("figure7", f"{series}_lambda_{shrink}"), column, SETTING)
             for words, shrink in ARMS.items()
             for series, column in (("acc", "test_accuracy"), ("time_s", "train_seconds"))
         ],

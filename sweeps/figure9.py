@@ -80,7 +80,7 @@ sweep = Sweep(
             PaperCurve(
                 words,
                 curve("figure9", f"{type(source).__name__}_to_{type(target).__name__}_{arm}"),
-                where={"source": source.kind, "data": target.kind, "model": "resnet18"},
+                where={"source_text": str(source), "data_text": str(target), "model": "resnet18"},
             )
             for source, target in permutations(SETS, 2)
             for words, arm in ARMS.items()

@@ -15,7 +15,7 @@ from orchestrator.figures.tables import ResultTable
 from orchestrator.measures import Difference, gap
 from orchestrator.quantities import RANDOM, WARM, Cells, Final
 from orchestrator.verdict import above
-from sweeps.paper import number
+from sweeps.paper import SETTING, number
 from sweeps.protocols import CONVERGED, half_then_all
 from trainers.data import CIFAR10, Digits
 from trainers.inits import RandomInit, WarmStart
@@ -25,7 +25,6 @@ from trainers.stopping import TrainAccuracy
 
 SIZES = (0.1, 0.01, 0.001, 0.0001)
 KINDS = (L2, Adversarial, ConfidencePenalty)
-PAPERS = {"data_text": "CIFAR10()", "model": "resnet18"}  # what the paper's numbers are of
 
 
 def printed_gap(regularizer: Penalty) -> Printed:
@@ -34,7 +33,7 @@ def printed_gap(regularizer: Penalty) -> Printed:
         number("regularization", regularizer.kind, f"{regularizer.size:g}", init).value
         for init in ("random_init", "warm_start")
     )
-    return Printed(round(random - warm, 2), **PAPERS, regularizer_text=str(regularizer))
+    return Printed(round(random - warm, 2), **SETTING, regularizer_text=str(regularizer))
 
 
 def lifted(init: Cells) -> Difference:
@@ -89,8 +88,8 @@ sweep = Sweep(
             "Strong L2 lifts both inits",
             "section 3.3, appendix regularization table",
             [
-                Part(lifted(RANDOM), above(0), [Printed(17.3, **PAPERS)]),
-                Part(lifted(WARM), above(0), [Printed(12.7, **PAPERS)]),
+                Part(lifted(RANDOM), above(0), [Printed(17.3, **SETTING)]),
+                Part(lifted(WARM), above(0), [Printed(12.7, **SETTING)]),
             ],
             across=["regularizer_text"],
             only=Cells("L2 of both sizes", regularizer="l2", regularizer_size=(0.1, 0.01).__contains__),

@@ -51,7 +51,7 @@ class Panel:
         y: Column of the view `results`.
         title: Of its axis, with the unit.
         scale: Factor from the column's unit to the axis's: 100 for percent.
-        range: Wished range of the axis, such as the paper's; taken if it holds all data.
+        range: Wished range of the axis, such as the paper's; taken if it holds all data, or nearly so.
         comparable: Whether the paper's numbers mean the same as ours. If not, as with seconds of another machine, its
             curves are scaled: by one factor, which makes the mean of its first arm ours, and which the panel tells.
     """

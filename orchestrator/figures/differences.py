@@ -21,6 +21,7 @@ from orchestrator.figures.lines import (
 )
 from orchestrator.figures.results import Figure, Results, Row
 from orchestrator.figures.style import (
+    CAPS,
     GREY,
     Spread,
     arms_of,
@@ -169,8 +170,11 @@ def paired(rows: Sequence[Row], title: str, x: str) -> list[Pair]:
 
 
 def fits(base: Row, row: Row, columns: Sequence[str]) -> bool:
-    """Whether the two rows agree on `columns`, of which None agrees with everything."""
-    return all(told(base, column) in {None, told(row, column)} for column in columns)
+    """Whether the two rows agree on `columns`, of which None agrees with everything; but no cap is one of its own."""
+    return all(
+        told(base, column) == told(row, column) or (told(base, column) is None and column not in CAPS)
+        for column in columns
+    )
 
 
 def by_arm(pairs: Sequence[Pair], x: str) -> dict[str, list[Pair]]:

@@ -13,9 +13,13 @@ if TYPE_CHECKING:
 
 COST = "train_seconds"
 SHARE = 0.25  # of what the scatter spans; the paper's inset has 0-1,500 of 6,000 s and 70-80 of 40-80 %
-SIZE = (0.42, 0.4)  # width and height, as shares of the scatter
-PLACES = [(x, y) for x in (0.56, 0.3) for y in (0.14, 0.3, 0.56)]  # lower left corners that it may have
-FEW, CROWD = 3, 0.05  # dots that are worth an inset; share of all dots that it may cover
+SIZES = ((0.42, 0.4), (0.34, 0.32))  # width and height, as shares of the scatter; the larger one if there is room
+LEFT, RIGHT, LOW, TOP = 20, 98, 24, 97  # percent of the scatter that it may stand in; lower is the button for the scale
+FEW = 3  # dots that are worth an inset
+EDGE = 0.06  # of what the scatter spans, left free around it
+
+
+Box = tuple[float, float, float, float]  # left, low, width, height: shares of the scatter
 
 
 class Dot(Protocol):
@@ -61,7 +65,7 @@ def add_inset(figure: go.Figure, families: Mapping[str, Sequence[Dot]]) -> None:
                 yaxis="y2",
             )
         )
-    (x, y), (width, height) = place, SIZE
+    x, y, width, height = place
     frame = {**AXIS, "mirror": True, "showline": True, "tickfont": {"size": 11}}
     figure.update_layout(
         xaxis2={**frame, "domain": [x, x + width], "anchor": "y2", "range": [left, right], "title": QUICK},
@@ -90,15 +94,29 @@ def is_inside(dot: Dot, right: float, low: float) -> bool:
     return COST in dot.costs and dot.costs[COST] <= right and dot.accuracy >= low
 
 
-def emptiest(dots: Sequence[Dot]) -> tuple[float, float] | None:
-    """Lower left corner of the place that has the fewest dots, as shares of the scatter; None if all are crowded."""
+def places() -> list[Box]:
+    """Where an inset may stand, the best first: large, to the right, low."""
+    return [
+        (x / 100, y / 100, width, height)
+        for width, height in SIZES
+        for x in range(RIGHT - round(100 * width), LEFT - 1, -4)
+        for y in range(LOW, TOP - round(100 * height) + 1, 4)
+    ]
+
+
+def emptiest(dots: Sequence[Dot]) -> Box | None:
+    """The first place without a dot; None if each would hide one.
+
+    Dots may lie under the inset's own labels where that cannot be helped.
+    """
     slowest = max(dot.costs[COST] for dot in dots)
     lowest, highest = min(dot.accuracy for dot in dots), max(dot.accuracy for dot in dots)
-    spots = [(dot.costs[COST] / slowest, (dot.accuracy - lowest) / (highest - lowest)) for dot in dots]
+    high = (highest - lowest) * (1 + 2 * EDGE)
+    spots = [(d.costs[COST] / slowest / (1 + EDGE), (d.accuracy - lowest) / high + EDGE / (1 + 2 * EDGE)) for d in dots]
 
-    def covered(place: tuple[float, float]) -> int:
-        left, low = place[0] - 0.06, place[1] - 0.12  # room for the inset's own labels
-        return sum(left <= x <= place[0] + SIZE[0] and low <= y <= place[1] + SIZE[1] for x, y in spots)
+    def covered(box: Box, left: float = 0.02, below: float = 0.02) -> int:
+        x, y, width, height = box
+        return sum(x - left <= a <= x + width + 0.02 and y - below <= b <= y + height + 0.02 for a, b in spots)
 
-    best = min(PLACES, key=covered)
-    return best if covered(best) <= CROWD * len(dots) else None
+    free = [box for box in places() if not covered(box)]
+    return min(free, key=lambda box: covered(box, left=0.06, below=0.12), default=None)

@@ -17,6 +17,7 @@ from orchestrator.figures.style import (
     Spread,
     call_in_words,
     is_there,
+    is_whole,
     layout,
     pale,
     spoken,
@@ -50,9 +51,10 @@ class PaperCurve:
     where: Mapping[str, Any] = field(default_factory=lambda: {"data": "cifar10"})
 
     def stands_behind(self, arm: str, rows: Sequence[Row]) -> bool:
-        """Whether it is of this arm and was measured under the settings of these rows."""
+        """Whether it is of this arm and was measured under the settings of these rows, all of whole data sets."""
         named = arm == self.arm or arm.startswith(f"{self.arm}, ") or not self.arm
-        return named and all(row.get(name) == value for row in rows for name, value in self.where.items())
+        alike = all(row.get(name) == value for row in rows for name, value in self.where.items())
+        return named and alike and all(map(is_whole, rows))
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class Place:
         x_title: What the x axis counts.
         y_title: What the y axis counts.
         title: What stands above it; "" for nothing.
-        y_range: Wished range of y; taken if it holds all data.
+        y_range: Wished range of y; taken if it holds all data, or nearly so.
         log_x: Whether x has a logarithmic scale.
     """
 
@@ -194,8 +196,10 @@ def fit_axes(figure: go.Figure, place: Place, spreads: Sequence[Spread], papers:
     values = [s.mean + side * s.std for s in spreads for side in (-1, 1)]
     values += [y for points in papers for x, y in points if first <= x <= last and is_there(y)]
     low, high = min(values), max(values)
-    if place.y_range and place.y_range[0] <= low and high <= place.y_range[1]:
-        figure.update_yaxes(range=list(place.y_range), **at)
+    wish = place.y_range or (math.inf, -math.inf)
+    slack = ROOM * (wish[1] - wish[0])  # such as of a band that reaches beyond 100 %
+    if wish[0] - slack <= low and high <= wish[1] + slack:
+        figure.update_yaxes(range=[min(low, wish[0]), max(high, wish[1])], **at)
     else:
         free = ROOM * (high - low) or 0.5
         figure.update_yaxes(range=[low - free, high + free], **at)

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.schema import SETTINGS, names
+
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
@@ -28,6 +30,7 @@ class Results:
             ancestors are.
         planned: How many reported stages the launches of the sweep asked for, `rows` among them.
         epochs: Rows of the table `epochs` by key, in order; of the stages in `stages`.
+        absent: Rows of the table `cells` whose stage is not committed, axes named as in the view `results`.
     """
 
     sweep: str
@@ -35,6 +38,7 @@ class Results:
     stages: Mapping[str, Row] = field(default_factory=dict)
     planned: int = 0
     epochs: Mapping[str, Sequence[Row]] = field(default_factory=dict)
+    absent: Sequence[Row] = ()
 
     @property
     def missing(self) -> str:
@@ -61,8 +65,8 @@ class Results:
 
     def only(self, keys: Collection[str]) -> Results:
         """The same, of these reported stages alone."""
-        kept = [row for row in self.rows if row["key"] in keys]
-        return Results(self.sweep, kept, self.stages, len(keys), self.epochs)
+        kept, absent = ([row for row in rows if row["key"] in keys] for rows in (self.rows, self.absent))
+        return Results(self.sweep, kept, self.stages, len(keys), self.epochs, absent)
 
 
 def results_of(store: Store, sweep: str) -> Results:
@@ -71,16 +75,66 @@ def results_of(store: Store, sweep: str) -> Results:
     Raises:
         StoreError: there is no store.
     """
-    rows = store.sql(f"SELECT * FROM results WHERE sweep = '{sweep}'").to_pylist()
-    planned = store.sql(f"SELECT count(*) AS planned FROM cells WHERE sweep = '{sweep}'").to_pylist()[0]["planned"]
-    stages = {row["key"]: row for row in store.sql("SELECT * FROM stages WHERE status <> 'failed'").to_pylist()}
-    own: set[str] = set()
+    return read(store, sweep).results_of(sweep)
+
+
+@dataclass(frozen=True)
+class Tables:
+    """All rows of a store, read once: a sweep more must not mean reading everything again.
+
+    Attributes:
+        store: What was read, for the table `epochs`, which was not.
+        results, cells: Rows by sweep.
+        stages: Rows by key, failed ones too.
+    """
+
+    store: Store
+    results: Mapping[str, Sequence[Row]]
+    cells: Mapping[str, Sequence[Row]]
+    stages: Mapping[str, Row]
+
+    def results_of(self, sweep: str) -> Results:
+        """What there is of one sweep; nothing of one that was never launched."""
+        rows, cells = self.results.get(sweep, []), self.cells.get(sweep, [])
+        own = {key for row in rows for key in self.lineage(row["key"])}
+        committed = {key: row for key, row in self.stages.items() if key in own and row["status"] != "failed"}
+        absent = [as_in_results(row) for row in cells if row["key"] not in committed]
+        return Results(sweep, rows, committed, len(cells), EpochsOf(self.store, own), absent)
+
+    def lineage(self, key: str) -> list[str]:
+        """The stage and its ancestors, as far as they are known."""
+        chain: list[str] = []
+        at: str | None = key
+        while at is not None and at in self.stages:
+            chain.append(at)
+            at = self.stages[at]["parent"]
+        return chain
+
+
+def read(store: Store, sweep: str | None = None) -> Tables:
+    """Read all tables but `epochs`; of `results` and `cells` what is of one sweep, if one is named.
+
+    Raises:
+        StoreError: there is no store.
+    """
+    where = f" WHERE sweep = '{sweep}'" if sweep is not None else ""
+    results, cells = (by_sweep(store.sql(f"SELECT * FROM {name}{where}").to_pylist()) for name in ("results", "cells"))
+    stages = {row["key"]: row for row in store.sql("SELECT * FROM stages").to_pylist()}
+    return Tables(store, results, cells, stages)
+
+
+def as_in_results(cell: Row) -> Row:
+    """A row of the table `cells` with its columns named as in the view `results` (`orchestrator.query`)."""
+    measured = {*names("stages")} - {*SETTINGS, *names("cells")}
+    return {f"axis_{name}" if name in measured else name: value for name, value in cell.items()}
+
+
+def by_sweep(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """Rows by their column sweep."""
+    found: dict[str, list[Row]] = {}
     for row in rows:
-        at: str | None = row["key"]
-        while at is not None and at in stages and at not in own:
-            own.add(at)
-            at = stages[at]["parent"]
-    return Results(sweep, rows, {key: stages[key] for key in stages if key in own}, planned, EpochsOf(store, own))
+        found.setdefault(row["sweep"], []).append(row)
+    return found
 
 
 class EpochsOf(Mapping[str, Sequence[Row]]):

@@ -16,6 +16,7 @@ from orchestrator.errors import ConfigError
 from orchestrator.figures.inset import add_inset
 from orchestrator.figures.results import Figure, Results
 from orchestrator.figures.style import (
+    CAPS,
     Look,
     call_in_words,
     family_names,
@@ -25,6 +26,8 @@ from orchestrator.figures.style import (
     looks_of,
     sentences,
     spoken,
+    value_in_words,
+    varies,
 )
 from orchestrator.schema import SETTINGS, names
 
@@ -48,7 +51,7 @@ class Dot:
     """One trained model.
 
     Attributes:
-        family: Its init in words; dots of one family share colour and front.
+        family: Its init in words, and what varies of data set, model and caps; a family has one colour and one front.
         accuracy: Test accuracy in percent.
         costs: What it took, by column; a column without a value is missing.
         hover: HTML lines on what it is.
@@ -96,7 +99,8 @@ class Scatter(Figure):
             raise ConfigError(f"{title}: nothing to draw: {said}. Launch the sweep, or see how far it is with status.")
         families = group(dots)
         looks, many = looks_of(families), len(dots) > MANY
-        figure = go.Figure([t for f, same in families.items() for t in family_traces(same, f, looks[f], many)])
+        kind = go.Scatter if self.inset else go.Scattergl  # WebGL would draw its dots over the inset
+        figure = go.Figure([t for f, same in families.items() for t in family_traces(same, f, looks[f], many, kind)])
         below = sentences(subtitle(len(dots), left_out), not_there(results))
         figure.update_layout(layout(heading(title, rows), below))
         figure.update_layout(xaxis_rangemode="tozero", yaxis_title_text="test accuracy (%)")
@@ -133,8 +137,12 @@ def why_not(row: Mapping[str, Any]) -> str | None:
 
 
 def make_dots(rows: Sequence[Mapping[str, Any]]) -> list[Dot]:
-    """One dot for each init family and model in `rows`, in their order."""
-    families = family_names(rows)
+    """One dot for each family and model in `rows`, in their order."""
+    apart = [column for column in ("data", "model", *CAPS) if varies(rows, column)]  # no front is over several of them
+    families = [
+        ", ".join(filter(None, (family, *(value_in_words(row, column) for column in apart))))
+        for row, family in zip(rows, family_names(rows), strict=True)
+    ]
     models: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for row, family in zip(rows, families, strict=True):
         models.setdefault((family, row["key"]), []).append(row)
@@ -188,7 +196,7 @@ def group(dots: Sequence[Dot]) -> dict[str, list[Dot]]:
     return {family: [dot for dot in dots if dot.family == family] for family in families}
 
 
-def family_traces(dots: Sequence[Dot], family: str, look: Look, many: bool) -> list[Any]:
+def family_traces(dots: Sequence[Dot], family: str, look: Look, many: bool, kind: type[Any]) -> list[Any]:
     """The dots of a family and the line of its front, both still without places; `show_cost` gives them."""
     import plotly.graph_objects as go
 
@@ -197,7 +205,7 @@ def family_traces(dots: Sequence[Dot], family: str, look: Look, many: bool) -> l
     point = {"color": look.colour, "size": 4}
     said = {"text": [dot.hover for dot in dots], "hovertemplate": "%{text}<extra></extra>"}
     return [
-        go.Scattergl(mode="markers", marker=marker_of(look, many), **said, **shared),
+        kind(mode="markers", marker=marker_of(look, many), **said, **shared),
         go.Scatter(mode="lines+markers", marker=point, line=line, hoverinfo="skip", showlegend=False, **shared),
     ]
 

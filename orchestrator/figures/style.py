@@ -40,6 +40,8 @@ COLOURS = ("#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "star")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 GREY = "#888888"
+CAPS = ("axis_epochs", "limit", "rounds", "per_round")  # axes of which None is a value of its own: without the cap
+CAPPED = {"limit": "{:,} images", "axis_epochs": "{:,} epochs"}  # those that make a result another one than the title's
 FONT = "system-ui, Helvetica, Arial, sans-serif"
 AXIS = {"automargin": True, "linecolor": "#888", "ticks": "outside", "tickcolor": "#888", "separatethousands": True}
 AXIS |= {"title": {"font": {"size": 13}}}
@@ -146,10 +148,21 @@ def value_in_words(row: Row, column: str) -> str:
 
 
 def heading(title: str, rows: Sequence[Row]) -> str:
-    """The title, with the models and data sets of all rows in words."""
+    """The title, with the models and data sets of all rows in words, and the caps on images and epochs."""
     models, data = (listed(rows, column) for column in ("model", "data"))
-    what = " on ".join(part for part in (models, data) if part)
+    what = ", at most ".join(filter(None, (" on ".join(part for part in (models, data) if part), caps_in_words(rows))))
     return f"{title}: {what}" if what else title
+
+
+def caps_in_words(rows: Sequence[Row]) -> str:
+    """Caps on images and epochs that a launch gave: "2,000 images and 2 epochs"; "" without one."""
+    given = {name: sorted({row[name] for row in rows if row.get(name) is not None}) for name in CAPPED}
+    return " and ".join(CAPPED[name].format(caps[-1]) for name, caps in given.items() if caps)
+
+
+def is_whole(row: Row) -> bool:
+    """Whether a row is of a whole data set, trained without caps, as the paper's numbers are."""
+    return "limit=" not in str(row.get("data_text")) and all(row.get(name) is None for name in CAPPED)
 
 
 def listed(rows: Sequence[Row], column: str) -> str:
@@ -222,8 +235,11 @@ def decided(rows: Sequence[Row]) -> list[str]:
 
 
 def varies(rows: Sequence[Row], column: str) -> bool:
-    """Whether rows differ in a setting or axis; None, of a cell to which the axis makes no difference, is no value."""
-    return len({told(row, column) for row in rows} - {None}) > 1
+    """Whether rows differ in a setting or axis.
+
+    None, of a cell to which the axis makes no difference, is no value; of a cap it is one.
+    """
+    return len({told(row, column) for row in rows} - (set() if column in CAPS else {None})) > 1
 
 
 def looks_of(arms: Iterable[str], heads: Mapping[str, str] | None = None) -> dict[str, Look]:

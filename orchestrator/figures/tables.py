@@ -11,7 +11,17 @@ from orchestrator.errors import ConfigError
 from orchestrator.figures import grid as grids
 from orchestrator.figures.grid import Entry, Grid, Line, mean_and_error
 from orchestrator.figures.results import Figure, Results, Row
-from orchestrator.figures.style import WORDS, arms_of, call_in_words, first_of, heading, layout, spoken, value_in_words
+from orchestrator.figures.style import (
+    WORDS,
+    arms_of,
+    call_in_words,
+    first_of,
+    heading,
+    is_whole,
+    layout,
+    spoken,
+    value_in_words,
+)
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -165,9 +175,12 @@ class Sorted:
         return {seed: factor * row[measure] for seed, row in rows.items() if row.get(measure) is not None}
 
     def paper(self, block: Place, column: Place, arm: str) -> tuple[float | None, float | None]:
-        """The paper's number at this place, also where ours is not there yet."""
+        """The paper's number at this place, also where ours is not there yet; none beside capped results."""
         table, row = self._table, self.like(block, column, arm)
         given = table.paper.get(tuple(row.get(name) for name in (*table.rows, *table.columns, *table.arms)))
+        ours = [one for (b, _, a), rows in self._at.items() if (b, a) == (block, arm) for one in rows.values()]
+        if not all(map(is_whole, ours)):
+            return NO_PAPER
         return given if isinstance(given, tuple) else (given, None)
 
     def like(self, block: Place, column: Place, arm: str) -> Row:

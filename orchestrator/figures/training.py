@@ -22,6 +22,7 @@ from orchestrator.figures.lines import (
     add_paper_entry,
     fit_axes,
     on_panels,
+    why_no_paper,
 )
 from orchestrator.figures.results import Figure, Results, Row
 from orchestrator.figures.style import (
@@ -82,7 +83,10 @@ class LearningCurves(Figure):
             parts.setdefault(part, {}).setdefault(arm, []).append(row)
         places = [Place("epoch", said, part, (0, 100)) for part in parts for said in ACCURACIES.values()]
         note = "Dashed line: the other examples arrive."
-        said = sentences(seeds_in_words(rows), note, results.missing)
+        is_behind = any(
+            curve.stands_behind(arm, same) for of in parts.values() for arm, same in of.items() for curve in self.paper
+        )
+        said = sentences(seeds_in_words(rows), note, why_no_paper(self.paper, is_behind), results.missing)
         figure = on_panels(places, len(ACCURACIES), heading(self.title, rows), said)
         looks = looks_of(arm for arms in parts.values() for arm in arms)
         shown: set[str] = set()
@@ -90,7 +94,7 @@ class LearningCurves(Figure):
             arms, column = list(parts.values())[number // 2], list(ACCURACIES)[number % 2]
             self._fill(figure, place, results, arms, column, looks, shown, row=number // 2 + 1, col=number % 2 + 1)
         figure.update_traces(mode="lines", selector={"mode": "lines+markers"})
-        if "paper" in shown:
+        if is_behind:
             add_paper_entry(figure)
         return figure
 
@@ -119,7 +123,6 @@ class LearningCurves(Figure):
         ]
         for arm, points in behind:
             add_paper(figure, points, looks[arm].colour, **at)
-            shown.add("paper")
         for name, spreads in lines.items():
             add_arm(figure, name, looks.get(name, FIRST_ROUND), spreads, showlegend=name not in shown, **at)
             shown.add(name)
@@ -169,7 +172,7 @@ class GradientNorms(Figure):
         places = [
             Place("training batch (thousands)", "gradient L2 norm", arm, (0, highest(drawn, behind))) for arm in drawn
         ]
-        below = sentences(seeds_in_words(rows), said, results.missing)
+        below = sentences(seeds_in_words(rows), said, why_no_paper(self.paper, bool(behind)), results.missing)
         columns = min(len(places), 3)
         figure = on_panels(places, columns, heading(self.title, rows), below)
         for number, (place, arm) in enumerate(zip(places, drawn, strict=True)):

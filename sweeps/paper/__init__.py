@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from orchestrator.errors import ConfigError
 
 Curve = tuple[tuple[float, float], ...]
+SETTING: Mapping[str, str] = {"data_text": "CIFAR10()", "model": "resnet18"}  # what most of its figures are of
 
 
 class Entry(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from dataclasses import asdict
 from typing import Any
@@ -15,7 +16,7 @@ from orchestrator.errors import ConfigError, StoreError
 from orchestrator.measures import Difference, gap
 from orchestrator.quantities import RANDOM, WARM, Cells, Final
 from orchestrator.store import Store
-from orchestrator.verdict import Outcome, above, at_most, between
+from orchestrator.verdict import Outcome, above, at_most, below, between
 from tests.orchestrator.command import Warmgrid
 from tests.orchestrator.fake_trainer import Lab, made_sweep, two_rounds
 from tests.orchestrator.launches import go
@@ -296,3 +297,39 @@ def test_the_table_names_everything_a_verdict_needs(capsys: pytest.CaptureFixtur
 def test_a_verdict_is_plain_data() -> None:
     """The report and scripts take it as JSON."""
     assert json.loads(json.dumps(asdict(verdicts(pairs(4))[0])))["findings"][0]["low"] is None
+
+
+def half_finished(rows: list[dict[str, Any]], absent: list[dict[str, Any]], claim: Claim = WORSE) -> Outcome:
+    """The one verdict on rows of a sweep of which these cells are not trained yet."""
+    sweep = Sweep("made", {"lr": [0.1], "start": ["fresh"]}, two_rounds, [0], "made", claims=[claim])
+    (found,) = verdicts_of(dataclasses.replace(results(rows), absent=absent), sweep)
+    return found.outcome
+
+
+CELL = {"sweep": "made", "data_text": "CIFAR10()", "model_text": "MLP()", "init": "warm_start", "seed": 0, "key": "new"}
+
+
+def test_a_round_that_is_not_the_last_one_decides_nothing() -> None:
+    """The gap after 10 of 34 rounds is no gap in the end."""
+    assert half_finished(pairs(4, 5, 6), [{**CELL, "round": 2}]) is Outcome.NOT_RUN
+
+
+def test_a_comparison_that_is_still_to_come_keeps_a_claim_open() -> None:
+    """All parts of the target's data are claimed, not those that were quick to train."""
+    rows = [row("random_init", s, 0.6, axis_fraction=0.1) for s in (0, 1)]
+    rows += [row("warm_start", s, 0.5 - s / 100, axis_fraction=0.1) for s in (0, 1)]
+    each = Claim(
+        1, "x", "y", [Part(Difference(Final(), WARM, RANDOM, alike="axis_fraction"), below(5))], ["axis_fraction"]
+    )
+
+    found = half_finished(rows, [{**CELL, "round": 1, "axis_fraction": 1.0}], each)
+
+    assert (half_finished(rows, [], each), found) == (Outcome.SUPPORTED, Outcome.NOT_DECIDED)
+
+
+@pytest.mark.parametrize(
+    "other", [{"data_text": "Digits()"}, {"per_round": 500}, {"limit": 600}, {"model_text": "MLP(width=64)"}]
+)
+def test_what_is_still_to_come_of_other_settings_keeps_nothing_open(other: dict[str, Any]) -> None:
+    """A full-size launch that waits for its GPUs is no reason to doubt the small one beside it."""
+    assert half_finished(pairs(4, 5, 6), [{**CELL, "round": 2, **other}]) is Outcome.SUPPORTED

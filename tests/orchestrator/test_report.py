@@ -9,9 +9,9 @@ import pytest
 
 from orchestrator.catalogue import find
 from orchestrator.errors import ConfigError, StoreError
-from orchestrator.figures.results import results_of
-from orchestrator.report import Report, cost_of, lineage, report_of, without_folders
-from orchestrator.store import Store
+from orchestrator.figures.results import Tables, results_of
+from orchestrator.report import Report, cost_of, report_of, without_folders
+from orchestrator.store import Store, open_store
 from orchestrator.sweep import Sweep
 from tests.orchestrator.fake_trainer import made_sweep
 from tests.orchestrator.made_store import fill
@@ -79,7 +79,7 @@ def test_a_failed_stage_saves_nothing() -> None:
 
 def test_a_lineage_ends_where_a_parent_is_not_there() -> None:
     """A half-finished sweep has children whose parents' rows were set aside."""
-    assert lineage("b", {"b": {"parent": "a"}}) == ["b"]
+    assert Tables(open_store("nowhere"), {}, {}, {"b": {"parent": "a"}}).lineage("b") == ["b"]
 
 
 def test_a_sweep_whose_file_is_gone_is_drawn_as_a_scatter(store: Store, tmp_path: Path) -> None:

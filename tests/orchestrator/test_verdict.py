@@ -59,6 +59,14 @@ def test_two_seeds_that_agree_by_chance_decide_nothing() -> None:
     assert exactly(0).outcome(interval([0, 0])) is SUPPORTED
 
 
+def test_two_seeds_that_differ_by_rounding_alone_decide_nothing() -> None:
+    """Accuracies are counts over images, and their differences in percent are not exact."""
+    numbers = [100 * 0.95 - 100 * 0.9634, -1.34]
+
+    assert numbers[0] != numbers[1]
+    assert at_least(-2).outcome(interval(numbers)) is Outcome.NOT_DECIDED
+
+
 def test_equal_seeds_are_exact() -> None:
     """An identity must not fail on the rounding of a mean."""
     found = interval([0.1, 0.1, 0.1])

@@ -96,6 +96,14 @@ def test_the_papers_curve_of_other_data_is_not_drawn() -> None:
     assert "The paper's curves are of CIFAR10, per round 1000, and so not drawn." in figure.layout.meta["subtitle"]
 
 
+@pytest.mark.parametrize("cap", [{"limit": 600}, {"axis_epochs": 2}, {"data_text": "Digits(limit=600)"}])
+def test_the_papers_curve_does_not_stand_behind_capped_results(cap: dict[str, Any]) -> None:
+    """Two epochs on 600 images do not fail to reproduce anything."""
+    form = Curves("Online", "examples", "thousands", [ACCURACY], paper=[CURVE])
+
+    assert papers(form.draw(results([made(init=WARM, examples=1000, **cap)]))) == []
+
+
 def test_another_machines_seconds_are_scaled_by_one_factor() -> None:
     """Its seconds mean nothing here, but how the arms compare does; one factor an arm would hide just that."""
     paper = [

@@ -54,6 +54,12 @@ def test_models_of_other_settings_are_no_pair(other: dict[str, Any]) -> None:
     assert [round(pair.base - pair.row["test_accuracy"], 4) for pair in pairs] == [0.1, 0.2]
 
 
+def test_a_capped_model_is_no_pair_with_one_without() -> None:
+    """None is a cap of its own, not an axis that makes no difference."""
+    with pytest.raises(ConfigError, match="no model has a random init of the same seed"):
+        paired([made(limit=None), made(init=WARM, limit=600, first_fraction=0.5)], "Gap", "first_fraction")
+
+
 def test_every_other_init_has_its_line() -> None:
     """Shrink-perturb is judged by the same gap."""
     rows = [made(0.5), made(0.4, WARM, first_fraction=0.1), made(0.45, shrunk(0.6, 0.01), first_fraction=0.1)]

@@ -227,3 +227,19 @@ def test_texts_of_users_are_no_markup(tmp_path: Path) -> None:
 
     assert evil not in (tmp_path / "figure.html").read_text(encoding="utf-8")
     assert not any(evil in trace.name or evil in trace.text[0] for trace in figure.data if trace.text)
+
+
+def test_no_front_is_over_several_data_sets() -> None:
+    """A quick model on Digits would beat every model on CIFAR-10."""
+    figure = draw(row("a", 0.9, 1.0), row("b", 0.5, 2.0, data="cifar10", data_text="CIFAR10()"))
+
+    fronts = {trace.name: [*trace.x] for trace in figure.data if trace.mode == "lines+markers"}
+    assert sorted(fronts.values()) == [[1.0], [2.0]]
+    assert any("CIFAR10" in name for name in fronts)
+
+
+def test_an_inset_hides_no_model() -> None:
+    """It stands before the dots: one behind it would be lost."""
+    everywhere = [row(f"{x} {y}", y / 20, 10.0 + 100 * x) for x in range(11) for y in range(11)]
+
+    assert corner_of(Scatter(inset=True).draw(Results("made", everywhere))) == []

@@ -14,6 +14,7 @@ from orchestrator.figures.style import (
     arms_of,
     call_in_words,
     drawable,
+    heading,
     heads_of,
     in_order,
     looks_of,
@@ -172,3 +173,21 @@ def test_without_chromium_it_is_said_what_to_install(tmp_path: Path, monkeypatch
 
     with pytest.raises(ConfigError, match=r"needs Chromium or Chrome.*apt-get install chromium.*BROWSER_PATH"):
         write_png(a_figure(), tmp_path / "f.png")
+
+
+@pytest.mark.parametrize(
+    ("caps", "words"),
+    [
+        ({}, "MLP (width 64) on Digits"),
+        ({"limit": 2000}, "MLP (width 64) on Digits, at most 2,000 images"),
+        ({"limit": 2000, "axis_epochs": 2}, "MLP (width 64) on Digits, at most 2,000 images and 2 epochs"),
+    ],
+)
+def test_a_title_tells_caps(caps: dict[str, int], words: str) -> None:
+    """The axis still says CIFAR10() where a launch was given limit=2000."""
+    assert heading("Made", [made(**caps)]) == f"Made: {words}"
+
+
+def test_no_mean_is_taken_over_capped_and_uncapped_models() -> None:
+    """A trial run of two epochs among the real ones would spoil their mean."""
+    assert len({*arms_of([made(axis_epochs=None), made(axis_epochs=2)])}) == 2

@@ -95,6 +95,14 @@ def test_the_papers_number_stands_below_ours_of_the_same_place() -> None:
     }
 
 
+@pytest.mark.parametrize("cap", [{"limit": 600}, {"axis_epochs": 2}, {"data_text": "Digits(limit=600)"}])
+def test_the_papers_number_does_not_stand_below_capped_results(cap: dict[str, Any]) -> None:
+    """Two epochs on 600 images do not fail to reproduce anything."""
+    (line,) = CROSSED.grid(results([row(0.5, **RANDOM, **cap)])).lines
+
+    assert not line.has_paper
+
+
 def test_the_papers_gap_is_the_difference_of_its_means() -> None:
     """The paper's table prints no gap; 4.5 is what its text speaks of."""
     paper = {("digits", "sgd", "random_init"): (56.2, 1.0), ("digits", "sgd", "warm_start"): (51.7, 0.9)}

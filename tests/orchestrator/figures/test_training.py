@@ -107,7 +107,21 @@ def test_the_papers_curve_stands_behind_its_own_data_set_alone() -> None:
     cifar = two_rounds(data="cifar10", data_text="CIFAR10()")
 
     assert lines(LearningCurves("C", paper=paper).draw(cifar), "x2")["paper"] == [(3, 55), (4, 56)]
-    assert "paper" not in lines(LearningCurves("C", paper=paper).draw(two_rounds()), "x2")
+    digits = LearningCurves("C", paper=paper).draw(two_rounds())
+    assert "paper" not in lines(digits, "x2")
+    assert "The paper's curves are of cifar10, and so not drawn." in digits.layout.meta["subtitle"]
+
+
+def test_a_band_that_reaches_a_little_beyond_100_percent_keeps_the_papers_range() -> None:
+    """Two panels of one figure, one from 0 and the other from 32, are compared wrongly."""
+    rows = [stage("a", 0), stage("b", 1)]
+    own = {"a": epochs(0.5, 1.0), "b": epochs(0.5, 0.97)}
+
+    figure = CURVES.draw(Results("made", rows, {row["key"]: row for row in rows}, 2, own))
+
+    low, high = figure.layout.yaxis.range
+    assert low == 0
+    assert 100 < high < 101
 
 
 def test_a_curve_of_the_paper_breaks_where_it_was_hidden() -> None:
