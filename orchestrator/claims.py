@@ -47,11 +47,14 @@ class Part:
         measure: One number per seed.
         bound: For the mean over seeds.
         paper: The paper's numbers, of the groups that it has one of.
+        is_condition: Whether the claim speaks only where it holds: elsewhere nothing is decided, whatever other
+            parts say.
     """
 
     measure: Measure
     bound: Bound
     paper: Sequence[Printed] = ()
+    is_condition: bool = False
 
 
 @dataclass(frozen=True)
@@ -80,8 +83,8 @@ class Claim:
     def __post_init__(self) -> None:
         if not 1 <= self.number <= COUNT:
             raise ConfigError(f"claim {self.number}: the paper's claims are numbered from 1 to {COUNT}.")
-        if not self.parts:
-            raise ConfigError(f"claim {self.number}: no part. Give it one measure with its bound, or more.")
+        if all(part.is_condition for part in self.parts):
+            raise ConfigError(f"claim {self.number}: no part to decide. Give it one measure with its bound, or more.")
 
 
 @dataclass(frozen=True)
@@ -200,10 +203,18 @@ def verdict_of(claim: Claim, results: Results, where: tuple[str, str, str], grou
         claim.source,
         results.sweep,
         *where,
-        together(finding.outcome for finding in findings),
+        of_all(claim.parts, findings),
         findings,
         " ".join(notes(results, group)),
     )
+
+
+def of_all(parts: Sequence[Part], findings: Sequence[Finding]) -> Outcome:
+    """What the parts of a claim say together; at most "not decided" where a condition is not known to hold."""
+    pairs = list(zip(parts, findings, strict=True))
+    outcome = together(finding.outcome for part, finding in pairs if not part.is_condition)
+    is_known = all(finding.outcome is Outcome.SUPPORTED for part, finding in pairs if part.is_condition)
+    return outcome if is_known or outcome is Outcome.NOT_RUN else Outcome.NOT_DECIDED
 
 
 def notes(results: Results, group: Group | None) -> list[str]:
@@ -226,7 +237,10 @@ def finding_of(part: Part, group: Group | None) -> Finding:
     outcome = together(one[2] for one in judgements) if not trouble else Outcome.NOT_DECIDED
     label, interval_, _ = min(judgements, key=lambda one: support(one[2], one[1], part.bound), default=("", None, None))
     numbers = found.get(label, {})
-    said = [trouble, compared(judgements, label), lacking(numbers, group)]
+    unmet = part.is_condition and outcome is Outcome.CONTRADICTED
+    outcome = Outcome.NOT_DECIDED if unmet else outcome
+    met = "The condition does not hold here, so nothing is decided." if unmet else ""
+    said = [trouble, compared(judgements, label), lacking(numbers, group), met]
     number = printed(part, group)
     return Finding(
         part.measure.words,

@@ -311,11 +311,15 @@ class FastCorner(Measure):
 
     def numbers(self, group: Group) -> dict[str, Numbers]:
         sides, found = group.of(self.side), {}
-        for seed, base in group.of(self.base).items():
+        for seed, rows in group.of(self.base).items():
+            base = [row for row in rows if row["test_accuracy"] is not None]
+            if not base:
+                continue
             best = max(row["test_accuracy"] for row in base)
             equal = (row for row in base if 100 * (best - row["test_accuracy"]) <= self.margin + 1e-9)
             limit = self.share * min(row["train_seconds"] for row in equal)
-            fast = [row["test_accuracy"] for row in sides.get(seed, ()) if row["train_seconds"] < limit]
+            quick = [row["test_accuracy"] for row in sides.get(seed, ()) if row["train_seconds"] < limit]
+            fast = [accuracy for accuracy in quick if accuracy is not None]
             if fast:
                 found[seed] = 100 * (max(fast) - best)
         if sides and not found:

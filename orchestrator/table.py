@@ -115,8 +115,10 @@ def cells(files: Files) -> pa.Table:
     ordered = ["sweep", *(name for name in types if name not in fixed), "seed", "round", "key"]
     wide = pa.schema([axis_field(name, types[name]) for name in ordered], metadata("cells"))
     table = pa.concat_tables([widened(table, wide) for table in tables])
-    # Grouping by all columns keeps the first of equal rows, and without threads also their order.
-    return table.group_by(ordered, use_threads=False).aggregate([]).select(ordered).cast(wide)
+    # Of equal rows the first is kept. By hand: pyarrow's group_by loads all of pandas, which takes seconds.
+    rows = list(zip(*(column.to_pylist() for column in table.columns), strict=True))
+    first = {row: place for place, row in reversed(list(enumerate(rows)))}
+    return table if len(first) == len(rows) else table.take(sorted(first.values()))
 
 
 def widest(schemas: Sequence[pa.Schema]) -> dict[str, pa.DataType]:

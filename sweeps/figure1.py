@@ -13,9 +13,9 @@ from orchestrator import Sweep
 from orchestrator.claims import Claim, Part, Printed
 from orchestrator.figures.lines import PaperCurve
 from orchestrator.figures.training import LearningCurves
-from orchestrator.measures import Difference, gap
+from orchestrator.measures import Difference, Value, gap
 from orchestrator.quantities import RANDOM, WARM, Final
-from orchestrator.verdict import above, between
+from orchestrator.verdict import above, at_least, between
 from sweeps.paper import SETTING, curve
 from sweeps.protocols import half_then_all
 from trainers.data import CIFAR10, FashionMNIST
@@ -23,6 +23,8 @@ from trainers.inits import RandomInit, WarmStart
 from trainers.models import MLP, ResNet18
 from trainers.optimizers import Adam
 from trainers.stopping import Epochs
+
+FITTED = Final("train_accuracy", words="training accuracy")
 
 sweep = Sweep(
     source="Ash & Adams 2020, Figure 1",
@@ -59,7 +61,9 @@ sweep = Sweep(
             "Figure 1",
             [
                 Part(gap(), above(0), [Printed(4.9, **SETTING)]),
-                Part(Difference(Final("train_accuracy", words="training accuracy"), RANDOM, WARM), between(-0.1, 0.1)),
+                Part(Difference(FITTED, RANDOM, WARM), between(-0.1, 0.1)),
+                Part(Value(FITTED, RANDOM), at_least(99.9), is_condition=True),
+                Part(Value(FITTED, WARM), at_least(99.9), is_condition=True),
             ],
         )
     ],

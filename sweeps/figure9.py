@@ -30,7 +30,7 @@ from trainers.optimizers import Adam
 from trainers.stopping import TrainAccuracy
 
 SETS = [CIFAR10(), CIFAR100(), SVHN()]
-SMALL_SETS = [Digits(limit=900), FashionMNIST(limit=900)]  # both grey; to a ResNet18 their sizes need not be equal
+SMALL_SETS = [Digits(limit=600), FashionMNIST(limit=600)]  # both grey; to a ResNet18 their sizes need not be equal
 SHRUNK = Cells("shrink-perturb", init="shrink_perturb")
 FEW = WARM.where("warm start with at most a tenth", axis_fraction=lambda fraction: fraction <= 0.1)
 
@@ -92,8 +92,8 @@ sweep = Sweep(
         "model": [ResNet18(width=4)],
         "fraction": [0.1, 0.3, 1.0],
         "lr": [0.003],
-        "batch_size": [32],
-        "stop": [TrainAccuracy(0.99, cap=25, window=0)],
+        "batch_size": [16],
+        "stop": [TrainAccuracy(0.99, cap=60, window=0)],
     },
     small_seeds=range(2),
     claims=[

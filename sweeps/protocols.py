@@ -304,7 +304,7 @@ def shrink_curve(
         round=1,
         examples=trained.examples,
         shrink=shrink,
-        statistics="frozen" if isinstance(model, FULLY_CONNECTED) else statistics,
+        statistics=statistics if model.has_batch_norm else "frozen",
     )
     return [Stage(measured, parent=Stage(trained))]
 

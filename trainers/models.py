@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import abc
 import math
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -29,7 +29,12 @@ class Model(Spec, abc.ABC):
     Attributes:
         layers: How many layers of weights its networks have, as `trainers.inits.layers_of` counts them, where that is
             known before one is built; None where it is not.
+
+    Class attributes:
+        has_batch_norm: Whether its networks have BatchNorm's running statistics.
     """
+
+    has_batch_norm: ClassVar[bool] = True
 
     @property
     def layers(self) -> int | None:
@@ -114,6 +119,8 @@ class MLP(Classifier, kind="mlp"):
     activation: Literal["relu", "tanh"] = "relu"
     bias: bool = True
 
+    has_batch_norm: ClassVar[bool] = False
+
     @property
     def layers(self) -> int:
         return self.depth + 1
@@ -134,6 +141,8 @@ class MLP(Classifier, kind="mlp"):
 @setting
 class Logistic(Classifier, kind="logistic"):
     """Logistic regression: one linear layer and cross entropy, a convex problem. 30,730 weights for CIFAR-10."""
+
+    has_batch_norm: ClassVar[bool] = False
 
     @property
     def layers(self) -> int:
@@ -156,6 +165,8 @@ class LinearSVM(Model, kind="linear_svm"):
     objective; alone it is the hinge without a margin term. Not in the paper: the course notes ask whether a
     convex SVM suffers from warm starting.
     """
+
+    has_batch_norm: ClassVar[bool] = False
 
     @property
     def layers(self) -> int:

@@ -65,7 +65,8 @@ class Shrunk(Spec, kind="shrunk"):
 
     def stage_columns(self) -> dict[str, Any]:
         """The columns of the table `stages` that the config alone decides."""
-        plain = {name: getattr(self, name) for name in ("seed", "round", "examples", "shrink", "statistics")}
+        plain = {name: getattr(self, name) for name in ("seed", "round", "examples", "shrink")}
+        plain["statistics"] = self.statistics if self.model.has_batch_norm else None
         start = {"init": self.kind, "perturb": 0.0, "fraction": self.examples / self.data.fit_size}
         return self.data.columns("data") | self.model.columns("model") | plain | start
 

@@ -13,10 +13,10 @@ from orchestrator import Sweep
 from orchestrator.claims import Claim, Part, Printed, Verdict, claims_of, verdicts_of
 from orchestrator.claims_table import write_claims
 from orchestrator.errors import ConfigError, StoreError
-from orchestrator.measures import Difference, gap
+from orchestrator.measures import Difference, Value, gap
 from orchestrator.quantities import RANDOM, WARM, Cells, Final
 from orchestrator.store import Store
-from orchestrator.verdict import Outcome, above, at_most, below, between
+from orchestrator.verdict import Outcome, above, at_least, at_most, below, between
 from tests.orchestrator.command import Warmgrid
 from tests.orchestrator.fake_trainer import Lab, made_sweep, two_rounds
 from tests.orchestrator.launches import go
@@ -152,6 +152,35 @@ def test_all_parts_are_needed() -> None:
 
     assert verdicts(rows, claim)[0].outcome is Outcome.SUPPORTED
     assert verdicts(unequal, claim)[0].outcome is Outcome.CONTRADICTED
+
+
+FITTED = Part(Value(Final("train_accuracy", words="training accuracy"), WARM), at_least(99), is_condition=True)
+
+
+@pytest.mark.parametrize(
+    ("fitted", "sign", "outcome"),
+    [
+        (1.0, 1, Outcome.SUPPORTED),
+        (1.0, -1, Outcome.CONTRADICTED),
+        (0.5, 1, Outcome.NOT_DECIDED),
+        (0.5, -1, Outcome.NOT_DECIDED),
+    ],
+)
+def test_without_its_condition_a_claim_is_not_decided(fitted: float, sign: int, outcome: Outcome) -> None:
+    """Networks that were stopped half-way say nothing of networks that fit their data."""
+    claim = dataclasses.replace(WORSE, parts=[*WORSE.parts, FITTED])
+    rows = [{**one, "train_accuracy": fitted} for one in pairs(*(sign * gap for gap in (4, 5, 6)))]
+
+    (verdict,) = verdicts(rows, claim)
+
+    assert verdict.outcome is outcome
+    assert ("does not hold" in verdict.findings[1].note) is (fitted < 0.9)
+
+
+def test_a_condition_alone_is_no_claim() -> None:
+    """It would be not run for ever."""
+    with pytest.raises(ConfigError, match="no part to decide"):
+        dataclasses.replace(WORSE, parts=[FITTED])
 
 
 def test_of_several_comparisons_the_least_supported_is_shown() -> None:

@@ -217,4 +217,7 @@ def test_a_new_head_on_what_has_one_is_refused(inner: Init) -> None:
 )
 def test_a_model_knows_its_layers(model: Model) -> None:
     """A plan is refused by that number, long before there is a network."""
-    assert model.layers == len(layers_of(model.build((1, 8, 8), 3, stream(0, "weights"))))
+    net = model.build((1, 8, 8), 3, stream(0, "weights"))
+
+    assert model.layers == len(layers_of(net))
+    assert model.has_batch_norm == any(True for _ in net.buffers())

@@ -130,7 +130,7 @@ def test_no_piece_is_a_single_image(monkeypatch: pytest.MonkeyPatch, parent: Out
 
 
 def test_new_statistics_save_a_shrunk_resnet_where_frozen_ones_lose_it() -> None:
-    """PAPER.md's trap: measured with frozen statistics, the claim of figure 6 would look wrong."""
+    """The trap of figure 6: measured with frozen statistics, the claim of figure 6 would look wrong."""
     source = dataclasses.replace(
         RESNET, data=dataclasses.replace(RESNET.data, limit=600), model=ResNet18(width=4), examples=400
     )
