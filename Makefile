@@ -3,9 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 STORE := quickstart/store
+SWEEPS := $(filter-out protocols,$(patsubst sweeps/%.py,%,$(wildcard sweeps/[!_]*.py)))
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test lint bench clean
+.PHONY: help install quickstart small test lint bench clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -31,6 +32,14 @@ quickstart: install ## train the quickstart's grid (under 90 s on 2 cores) and d
 	@echo "Open quickstart/scatter.html in a browser. Ask the results in SQL:"
 	@echo "  $(BIN)/warmgrid query --store $(STORE) \\"
 	@echo "    \"SELECT init, avg(test_accuracy) FROM results WHERE sweep='quickstart' GROUP BY init\""
+
+small: install ## run the small version of every sweep, draw all figures, judge all claims
+	@for sweep in $(SWEEPS); do \
+	  $(BIN)/warmgrid launch $$sweep --small --store small/store && \
+	  $(BIN)/warmgrid figure $$sweep --small --store small/store --output small/$$sweep.html || exit; \
+	done
+	$(BIN)/warmgrid claims --store small/store
+	$(BIN)/warmgrid report --store small/store --output small/report.html
 
 test: install ## run the tests, warnings as errors
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
