@@ -9,6 +9,8 @@ Cost: 4 cells x 5 seeds, 665 stages (680 without sharing), of which `figure2` ha
 Expectation: no number. The same gap under margin sampling as under random selection (12.3 points
 after 34 rounds), where margin sampling needs fewer examples for the same accuracy. In the last
 round nothing is left to choose: all arms have the same examples there.
+Measured (--small: Digits, MLP of width 64, 100 a round, 3 seeds): no gap under either selection (last round 95.8 and
+96.1 % from random inits, 96.4 and 96.7 % warm); with 600 examples margin sampling has 96.8 %, the random order 94.2 %.
 """
 
 from orchestrator import Sweep

@@ -7,6 +7,8 @@ degrees. The paper trains without; the augmentation is that of a reproduction (R
 Cost: 4 cells x 3 seeds, 18 stages of 350 epochs, of which `figure1` has nine.
 Expectation: without augmentation a gap of 4.9 points (Figure 1); with it none, or the warm start
 ahead: the reproduction found warm start minus random init at least 0.
+Measured (--small: 1,500 images of FashionMNIST, MLP, 3 seeds): gap 0.7 points without, -0.7 with augmentation;
+the difference, 1.4, is not distinct from 0 (-2.1 to 4.9).
 """
 
 from orchestrator import Sweep

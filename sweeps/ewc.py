@@ -8,6 +8,8 @@ has nothing to hold on to. Otherwise Table 1's ResNet-18 on CIFAR-10 with SGD.
 Cost: 6 cells x 3 seeds, 21 stages (33 without sharing), of which `table1` has nine.
 Expectation: no number. It lowers the warm start's held-out accuracy, the stronger the more; the gap of
 4.5 points (Table 1) grows.
+Measured (--small: Digits, MLP of width 64, 5 seeds): it hurts the more the stronger it is: 96.6 % (size 0 and 1),
+96.2, 95.1 and 94.4 % (sizes 10, 100, 1000), and the last two never fit the data in 100 epochs.
 """
 
 from orchestrator import Sweep

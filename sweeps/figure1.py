@@ -7,6 +7,10 @@ learning rate 0.001 and batch size 128 fits the shape of its curves (DECISIONS.m
 Cost: 2 cells x 3 seeds, 9 stages of 350 epochs.
 Expectation: test accuracy of random init 61.5 %, warm start 56.6 %: a gap of 4.9 points at equal
 training accuracy, and the warm start needs less than half of the epochs to 99 %.
+Measured (first 6,000 images of CIFAR-10, ResNet-18 of width 8, Adam, batch size 32, 25 + 25 epochs, 3 seeds, 19
+minutes on 2 CPU cores): 47.1 % from random inits, 42.7 % warm, a gap of 4.4 points (standard error 1.4; too few
+seeds to decide), at 99.2 and 98.8 % training accuracy. With --small (1,500 images of FashionMNIST, MLP, 3
+seeds): a gap of 1.1 points, between -2.5 and 4.7.
 """
 
 from orchestrator import Sweep

@@ -7,6 +7,7 @@ Cost: 10 cells x 3 seeds, 57 stages, of which `table1` has the nine at one half 
 Expectation: at one half a gap of 4.5 points (Table 1). How it depends on the share is not decided:
 the paper calls it inversely proportional, and a reader's notes gloss that as the more the worse. We
 report what is measured.
+Measured (--small: Digits, MLP of width 64, 5 seeds): no gap at any fraction: 96.0 to 96.6 % warm, 95.9 % random.
 """
 
 from orchestrator import Sweep

@@ -9,6 +9,8 @@ Cost: 432 cells x 3 seeds, 1404 stages (2592 without sharing), of which `figure3
 ResNet-18.
 Expectation: no number. For ResNet-18 a significant negative correlation between the two: models that
 generalize well have almost no correlation with their start. For logistic regression no such trade.
+Measured (--small: Digits, MLP of width 64, 48 warm starts): r = -0.26 of weight correlation with accuracy, -0.40
+with time; logistic regression -0.30 and -0.51.
 """
 
 from orchestrator import Sweep

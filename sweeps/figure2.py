@@ -10,6 +10,8 @@ Expectation: held-out accuracy after 34 rounds 75.9 % from random inits and 63.6
 the gap grows from 0 over 7.0 points at 5,000 examples and 11.4 at 10,000 to 12.3. Summed over all rounds
 random inits train 5.6 times as long (7,800 s against 1,400 s): their time grows about linearly with
 the examples, a warm start's stays flat.
+Measured (--small: Digits, MLP of width 64, 100 a round, 3 seeds): no gap (-0.2 points in the last 5 rounds), and
+5.8 times the training time for random inits (95 % interval 4.9 to 6.7).
 """
 
 from orchestrator import Sweep

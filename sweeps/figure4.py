@@ -9,6 +9,8 @@ Cost: 71 cells x 3 seeds, 423 stages. The 70 first rounds of a seed are one run 
 goes on from the one before it.
 Expectation: no damage until about epoch 30 (-0.2 %), -1.8 % at 50, -6.2 % at 100, then a plateau at
 about -7 % (-7.9 % at most, at 150). The half-data run peaks at 48.4 % at epoch 75 and falls to 42 %.
+Measured (--small: 1,500 images of FashionMNIST, MLP, 3 seeds, first rounds of 2 to 80 epochs): differences
+between -1.3 and 0.6 %, none of them distinct from 0.
 """
 
 from orchestrator import Sweep

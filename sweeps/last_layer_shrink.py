@@ -7,6 +7,8 @@ Otherwise Table 1's ResNet-18 on CIFAR-10 with SGD.
 Cost: 8 cells x 3 seeds, 27 stages (45 without sharing), of which `table1` has nine.
 Expectation: no number. Shrinking the last layer alone does not close the gap (4.5 points, Table 1),
 though it makes the outputs as unsure as shrinking all layers does.
+Measured (--small: Digits, MLP of width 64, 5 seeds): 96.7, 96.5 and 96.3 % at factors 0.6, 0.4 and 0.2 of the last
+layer, beside 95.9 % of random inits and 96.6 % of warm starts: no gap to close.
 """
 
 from orchestrator import Sweep

@@ -7,6 +7,8 @@ Table 1's ResNet-18 on CIFAR-10 with SGD.
 Cost: 7 cells x 3 seeds, 24 stages (39 without sharing), of which `table1` has nine.
 Expectation: no number. Noise helps the warm start somewhat and costs time; it does not close the gap
 (4.5 points, Table 1), because it destroys the function that was learnt before it frees the weights.
+Measured (--small: Digits, MLP of width 64, 5 seeds): warm starts are 0.6 points above random inits there, with noise
+0.2 to 0.8 above; noise of 0.1 takes 1.7 times the warm start's time.
 """
 
 from orchestrator import Sweep

@@ -7,6 +7,8 @@ after a stage, 17 is all but the head. Otherwise Table 1's CIFAR-10 with SGD.
 Cost: 8 cells x 3 seeds, 27 stages (45 without sharing), of which `table1` has nine.
 Expectation: no number. Starting only some layers warm does not close the gap (4.5 points with all of
 them, Table 1).
+Measured (--small: Digits, MLP 3 x 64, 5 seeds): random init 96.4 %, warm start 0.9 points below (standard error
+0.4), partly warm 0.2 to 0.5 below in the random init's time.
 """
 
 from orchestrator import Sweep

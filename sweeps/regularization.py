@@ -7,6 +7,8 @@ Cost: 24 cells x 3 seeds, 108 stages (36 first rounds shared by nothing, 72 seco
 Expectation: gaps of 2.4 to 8.8 points, positive everywhere; strong L2 lifts both inits (72.7 and
 63.9 % at 0.1 against about 55 and 51 % elsewhere). The paper gives sizes, not formulas; ours are
 in trainers/regularizers.py and DECISIONS.md.
+Measured (--small: Digits, MLP of width 64, 3 seeds, sizes 0.1 and 0.01): gaps of -0.2 to 1.5 points, none decided;
+L2 of 0.1 keeps this network at 70 %, 25 points below L2 of 0.01.
 """
 
 from orchestrator import Sweep

@@ -9,6 +9,8 @@ Cost: 18 cells x 3 seeds, 72 stages (90 without sharing), of which `table1` has 
 `regularization` nine.
 Expectation: shrinking at every step acts as L2 does, under which the gap stays (8.8 points at 0.1,
 appendix regularization table); shrinking once before the round closes it, also on top of L2.
+Measured (--small: Digits, MLP of width 64, 3 seeds): a factor of 0.9999 at every step gives the accuracies of L2 of
+0.001 to within 0.2 points, as it must; no gap to close, with or without.
 """
 
 from orchestrator import Sweep
