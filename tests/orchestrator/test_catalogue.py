@@ -58,7 +58,7 @@ def test_a_sweep_of_ours_has_no_module_of_its_own() -> None:
 
 @pytest.mark.parametrize(
     ("name", "hint"),
-    [("quickstrat", "Did you mean quickstart? There"), ("xyzzy", "no sweep 'xyzzy'. There are figure1")],
+    [("quickstrat", "Did you mean quickstart? There"), ("xyzzy", "no sweep 'xyzzy'. There are active, augmentation")],
 )
 def test_an_unknown_name_is_answered_with_the_known_ones(name: str, hint: str) -> None:
     """The user should not have to look into our package."""
@@ -128,7 +128,7 @@ def test_a_fault_in_a_file_is_named_with_its_line(tmp_path: Path, text: str, mes
 @pytest.mark.parametrize("source", ["nowhere.py", "./nowhere", "~/nowhere-at-all.py", "./"])
 def test_a_file_that_is_not_there_is_named(source: str) -> None:
     """With what could have been meant instead."""
-    with pytest.raises(ConfigError, match=r"^/.*: no such file. Give the name of a sweep \(figure1, "):
+    with pytest.raises(ConfigError, match=r"^/.*: no such file. Give the name of a sweep \(active, augmentation, "):
         find(source)
 
 

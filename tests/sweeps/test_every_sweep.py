@@ -129,6 +129,7 @@ def test_the_docstring_has_question_source_cost_and_expectation(name: str) -> No
     text = docstring(name)
 
     assert "Cost: " in text
+    assert "Measured" in text
     assert "Expectation" in text
     assert "Ash & Adams 2020" in find(name).sweep.source
     assert "PAPER.md" not in text  # not in the repository: name the paper's section, or DECISIONS.md
