@@ -17,7 +17,7 @@ import io
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TextIO, cast
 
 from orchestrator.errors import ConfigError
@@ -64,22 +64,35 @@ def run_sql(files: Files, sql: str) -> pa.Table:
     Raises:
         ConfigError: the statement means nothing, or would do more than read.
     """
+    (rows,) = run_all(files, [sql])
+    return rows
+
+
+def run_all(files: Files, statements: Sequence[str]) -> list[pa.Table]:
+    """Rows of several reading statements over one reading of the store's files, which is what takes the time.
+
+    Raises:
+        ConfigError: as for `run_sql`.
+    """
     import duckdb
 
-    with connect(files, sql) as connection:
-        try:
-            return plain_numbers(connection.sql(sql).to_arrow_table())
-        except duckdb.Error as error:
-            raise ConfigError(explain(connection, sql, str(error))) from None
+    with connect(files, statements) as connection:
+        found = []
+        for sql in statements:
+            try:
+                found.append(plain_numbers(connection.sql(sql).to_arrow_table()))
+            except duckdb.Error as error:
+                raise ConfigError(explain(connection, sql, str(error))) from None
+        return found
 
 
-def connect(files: Files, sql: str) -> duckdb.DuckDBPyConnection:
-    """A locked in-memory DuckDB with the store's tables; `epochs`, the largest, is filled only if `sql` reads it.
+def connect(files: Files, statements: Sequence[str]) -> duckdb.DuckDBPyConnection:
+    """A locked in-memory DuckDB with the store's tables; `epochs`, the largest, is filled only if it is read.
 
     The caller closes it.
 
     Raises:
-        ConfigError: `sql` is not one single reading statement.
+        ConfigError: one of `statements` is not one single reading statement.
     """
     import duckdb
 
@@ -87,13 +100,14 @@ def connect(files: Files, sql: str) -> duckdb.DuckDBPyConnection:
     try:
         for lock in LOCKS:
             connection.execute(lock)
-        check_reads(connection, sql)
+        for sql in statements:
+            check_reads(connection, sql)
         stages, cells = load(files, "stages"), load(files, "cells")
         put(connection, "stages", stages)
         put(connection, "cells", cells)
         put(connection, "epochs", empty(schema("epochs")))
         connection.execute(f"CREATE VIEW results AS {results_sql(cells.schema)}")
-        if reads_epochs(connection, sql):
+        if any(reads_epochs(connection, sql) for sql in statements):
             put(connection, "epochs", load(files, "epochs", stages))
     except BaseException:
         connection.close()

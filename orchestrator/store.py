@@ -68,12 +68,22 @@ class Store:
             StoreError: there is no store, or one that this version cannot read.
             ConfigError: `query` means nothing, or would do more than read.
         """
-        from orchestrator.query import run_sql
+        (rows,) = self.sql_all([query])
+        return rows
+
+    def sql_all(self, queries: Sequence[str]) -> list[pa.Table]:
+        """Rows of several queries, as `sql` gives them, for one reading of the store's files.
+
+        Raises:
+            StoreError: as for `sql`.
+            ConfigError: as for `sql`.
+        """
+        from orchestrator.query import run_all
 
         if not Path(self.root).is_dir():
             raise StoreError(f"{self.root}: no store here. Launch a sweep into it, or give another --store.")
         self.check_readable()
-        return run_sql(self.files, query)
+        return run_all(self.files, queries)
 
     def to_pandas(self, table: str) -> pd.DataFrame:
         """The whole of one table as a DataFrame: "stages", "epochs", "cells" or "results"."""

@@ -118,9 +118,9 @@ def read(store: Store, sweep: str | None = None) -> Tables:
         StoreError: there is no store.
     """
     where = f" WHERE sweep = '{sweep}'" if sweep is not None else ""
-    results, cells = (by_sweep(store.sql(f"SELECT * FROM {name}{where}").to_pylist()) for name in ("results", "cells"))
-    stages = {row["key"]: row for row in store.sql("SELECT * FROM stages").to_pylist()}
-    return Tables(store, results, cells, stages)
+    asked = (f"SELECT * FROM results{where}", f"SELECT * FROM cells{where}", "SELECT * FROM stages")
+    results, cells, stages = (table.to_pylist() for table in store.sql_all(asked))
+    return Tables(store, by_sweep(results), by_sweep(cells), {row["key"]: row for row in stages})
 
 
 def as_in_results(cell: Row) -> Row:

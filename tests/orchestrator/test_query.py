@@ -242,7 +242,7 @@ def test_sql_can_reach_nothing_but_the_tables(files: Files, tmp_path: Path, sql:
 
 def test_the_settings_of_the_database_cannot_be_changed_back(files: Files) -> None:
     """Whoever holds the connection is still locked in."""
-    with connect(files, "SELECT 1") as connection, pytest.raises(Exception, match="configuration has been locked"):
+    with connect(files, ["SELECT 1"]) as connection, pytest.raises(Exception, match="configuration has been locked"):
         connection.execute("SET enable_external_access = true")
 
 
