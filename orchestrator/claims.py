@@ -245,7 +245,7 @@ def finding_of(part: Part, group: Group | None) -> Finding:
     return Finding(
         part.measure.words,
         part.measure.unit,
-        part.bound.words(part.measure.unit),
+        ("only where it is " if part.is_condition else "") + part.bound.words(part.measure.unit),
         interval_.mean if interval_ else None,
         finite(interval_.low) if interval_ else None,
         finite(interval_.high) if interval_ else None,

@@ -83,7 +83,7 @@ def ours(finding: Finding) -> str:
 
 def short(number: float) -> str:
     """A number to two decimals, large ones to none."""
-    return f"{number:,.0f}" if abs(number) >= 1000 else f"{number:.2f}"
+    return f"{number:,.0f}" if abs(number) >= 1000 else f"{round(number, 2) + 0.0:.2f}"
 
 
 def counted(verdicts: Sequence[Verdict]) -> str:

@@ -175,6 +175,7 @@ def test_without_its_condition_a_claim_is_not_decided(fitted: float, sign: int, 
 
     assert verdict.outcome is outcome
     assert ("does not hold" in verdict.findings[1].note) is (fitted < 0.9)
+    assert verdict.findings[1].rule.startswith("only where it is at least 99")
 
 
 def test_a_condition_alone_is_no_claim() -> None:
