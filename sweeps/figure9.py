@@ -10,6 +10,9 @@ Expectation (accuracy on the target at fractions 0.1 / 1.0, warm, random, shrink
 CIFAR-10 65.7 / 79.2, 53.1 / 79.8, 68.3 / 82.1; SVHN to CIFAR-10 51.5 / 74.8, 53.2 / 79.9, 56.4 / 79.2. With
 little data training before helps where it is related; with all of it the warm start is below the
 random init in all six pairs; shrink-perturb is about as good as the better of both everywhere.
+Measured (--small: Digits and FashionMNIST, 600 images each, ResNet-18 of width 4, 2 seeds, 136 s): shrink-perturb is
+the best everywhere (with all data 97.5 % on Digits and 79.8 % on FashionMNIST, random inits 94.8 and 78.0 %, warm
+95.0 and 74.3 %); a warm start as it is never helps beyond the seeds' spread.
 """
 
 from itertools import permutations
