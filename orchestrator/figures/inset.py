@@ -1,4 +1,4 @@
-"""Inset: the corner of the quick and good models of a scatter, enlarged where the scatter is empty."""
+"""Inset: the corner of the quick and good models of a scatter, enlarged where the scatter is empty, else beside it."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from orchestrator.figures.style import AXIS, looks_of
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
+Box = tuple[float, float, float, float]  # left, low, width, height: shares of the scatter
 COST = "train_seconds"
 SHARE = 0.25  # of what the scatter spans; the paper's inset has 0-1,500 of 6,000 s and 70-80 of 40-80 %
 SIZES = ((0.42, 0.4), (0.34, 0.32))  # width and height, as shares of the scatter; the larger one if there is room
 LEFT, RIGHT, LOW, TOP = 20, 98, 24, 97  # percent of the scatter that it may stand in; lower is the button for the scale
 FEW = 3  # dots that are worth an inset
+BESIDE = (0.74, 0.4, 0.26, 0.57)  # where it stands if every place of the scatter has dots, which then is narrower
+NARROW = [0.0, 0.66]
 EDGE = 0.06  # of what the scatter spans, left free around it
-
-
-Box = tuple[float, float, float, float]  # left, low, width, height: shares of the scatter
 
 
 class Dot(Protocol):
@@ -39,14 +39,17 @@ class Dot(Protocol):
 
 
 def add_inset(figure: go.Figure, families: Mapping[str, Sequence[Dot]]) -> None:
-    """Enlarge the corner of `figure`, a scatter of `families`, where there is room; else leave it as it is."""
+    """Enlarge the corner of `figure`, a scatter of `families`; one with too few models there is left as it is."""
     import plotly.graph_objects as go
 
     dots = [dot for same in families.values() for dot in same if COST in dot.costs]
     found = corner(dots)
-    place = emptiest(dots) if found else None
-    if not found or not place:
+    if not found:
         return
+    place = emptiest(dots)
+    if place is None:
+        figure.update_layout(xaxis_domain=NARROW)
+        place = BESIDE
     (left, right), (low, high) = found
     for family, look in looks_of(families).items():
         inside = [dot for dot in families[family] if is_inside(dot, right, low)]

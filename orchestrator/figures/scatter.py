@@ -72,8 +72,8 @@ class Scatter(Figure):
 
     Attributes:
         title: Of the figure, by default the sweep's name; models and data sets are added in words.
-        inset: Whether to enlarge, in a corner where no dot is, the models that are both quick and good: those within
-            the first quarter of the seconds, and the last of the accuracies, that the figure spans.
+        inset: Whether to enlarge the models that are both quick and good, where no dot is or else beside the
+            scatter: those within the first quarter of the seconds, and the last of the accuracies, that it spans.
     """
 
     title: str = ""
