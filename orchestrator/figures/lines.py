@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 Points = Sequence[tuple[float, float]]
 NO_BUTTONS = 24  # pixels that a figure without buttons above it does not need
 NARROWEST = 320  # pixels of a panel with its labels
+LETTERS = 114  # of panel titles that stand beside each other in a picture 1000 pixels wide
 PANEL_HEIGHT = 300  # pixels of each further row of panels
 LEGEND, ENTRY, LETTER, ENTRY_HEIGHT = 900, 60, 7, 20  # pixels: its width; an entry without text; a letter; a row
 ROOM = 0.04  # of a range, left free at either end
@@ -92,7 +94,7 @@ def on_panels(places: Sequence[Place], columns: int, head: str, below: str) -> g
     from plotly.subplots import make_subplots
 
     rows = math.ceil(len(places) / columns)
-    titles = [html.escape(place.title) for place in places]
+    titles = ["<br>".join(map(html.escape, textwrap.wrap(place.title, LETTERS // columns))) for place in places]
     gaps = {"horizontal_spacing": 0.2 / columns, "vertical_spacing": 0.24 / rows}
     figure = make_subplots(rows=rows, cols=columns, subplot_titles=titles if any(titles) else None, **gaps)
     around = layout(head, below, 560 + PANEL_HEIGHT * (rows - 1), NARROWEST * columns)

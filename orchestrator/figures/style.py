@@ -103,8 +103,12 @@ def spoken(name: str) -> str:
 
 
 def call_in_words(text: str) -> str:
-    """A constructor call as words: ``MLP(width=64)`` is "MLP (width 64)", ``Digits()`` is "Digits"."""
+    """A constructor call as words: ``MLP(width=64)`` is "MLP (width 64)", ``Digits()`` is "Digits".
+
+    Of a path only the file's name is said: folders are long, and one machine's.
+    """
     name, opened, given = text.partition("(")
+    given = re.sub(r"path='(?:[^']*/)?([^'/]+)'", r"\1", given)
     inside = re.sub(r"(\w+)=(True|False)", lambda flag: ("" if flag[2] == "True" else "no ") + flag[1], given)
     inside = inside.removesuffix(")").replace("=", " ").replace("'", "").replace("_", " ")
     return f"{name} ({inside})" if opened and inside else name

@@ -87,6 +87,7 @@ def test_a_setting_is_told_in_words(row: dict[str, Any], column: str, words: str
 
 def test_calls_are_words() -> None:
     """As people write settings in text."""
+    assert call_in_words("ArrayFile(path='/a/b_c/mine.npz', limit=9)") == "ArrayFile (mine.npz, limit 9)"
     assert [call_in_words(t) for t in ("Digits()", "MLP(width=64)", "A(b_c=True)")] == [
         "Digits",
         "MLP (width 64)",
