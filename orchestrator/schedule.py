@@ -108,10 +108,10 @@ class Schedule:
         below = list(self.children[key])
         while below:
             child = below.pop()
-            if child in self.waiting and child not in descendants:
+            if child in self.waiting:  # and not found by another way before
+                self.waiting.remove(child)
                 descendants.append(child)
                 below.extend(self.children[child])
-        self.waiting.difference_update(descendants)
         self.blocked.update(descendants)
         return descendants
 

@@ -14,7 +14,8 @@ Measured (--small: Digits, MLP of width 64, 100 a round, 3 seeds): no gap under 
 """
 
 from orchestrator import Sweep
-from orchestrator.figures.curves import Curves, Panel
+from orchestrator.figures.curves import Curves
+from sweeps.paper import ONLINE_PANELS
 from sweeps.protocols import CONVERGED, online
 from trainers.data import CIFAR10, Digits
 from trainers.inits import RandomInit, WarmStart
@@ -44,10 +45,7 @@ sweep = Sweep(
         x_title="training examples (thousands)",
         x_scale=0.001,
         arm=["init", "selection"],
-        panels=[
-            Panel("test_accuracy", "test accuracy (%)", scale=100, range=(20, 90)),
-            Panel("train_seconds", "training time of a round (s)", comparable=False),
-        ],
+        panels=ONLINE_PANELS,
     ),
     small={
         "data": [Digits()],

@@ -16,12 +16,12 @@ Measured (--small: Digits, MLP of width 64, 100 a round, 3 seeds): no gap (-0.2 
 
 from orchestrator import Sweep
 from orchestrator.claims import Claim, Part, Printed
-from orchestrator.figures.curves import Curves, Panel
+from orchestrator.figures.curves import Curves
 from orchestrator.figures.lines import PaperCurve
 from orchestrator.measures import Change, Difference, Ratio, Value
 from orchestrator.quantities import RANDOM, WARM, Growth, MeanOf, Total
 from orchestrator.verdict import above, between
-from sweeps.paper import SETTING, curve
+from sweeps.paper import ONLINE_PANELS, SETTING, curve
 from sweeps.protocols import CONVERGED, online
 from trainers.data import CIFAR10, Digits
 from trainers.inits import RandomInit, WarmStart
@@ -50,10 +50,7 @@ sweep = Sweep(
         x="examples",
         x_title="training examples (thousands)",
         x_scale=0.001,
-        panels=[
-            Panel("test_accuracy", "test accuracy (%)", scale=100, range=(20, 90)),
-            Panel("train_seconds", "training time of a round (s)", comparable=False),
-        ],
+        panels=ONLINE_PANELS,
         paper=[
             PaperCurve(words, curve("figure2", f"{series}_{arm}"), column, SETTING)
             for words, arm in (("random init", "random"), ("warm start", "warm"))

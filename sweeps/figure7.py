@@ -14,12 +14,12 @@ warm, 2.0, 3.8, 6.3, 9.2 s at 0.8 to 0.2; 4.3 s random init); accuracy does not 
 
 from orchestrator import Sweep
 from orchestrator.claims import Claim, Part, Printed
-from orchestrator.figures.curves import Curves, Panel
+from orchestrator.figures.curves import Curves
 from orchestrator.figures.lines import PaperCurve
 from orchestrator.measures import Difference, Order, Ratio
 from orchestrator.quantities import RANDOM, Cells, Final, Total
 from orchestrator.verdict import above, at_least, below
-from sweeps.paper import SETTING, curve
+from sweeps.paper import ONLINE_PANELS, SETTING, curve
 from sweeps.protocols import CONVERGED, online
 from trainers.data import CIFAR10, Digits
 from trainers.inits import RandomInit, ShrinkPerturb, WarmStart
@@ -55,10 +55,7 @@ sweep = Sweep(
         x="examples",
         x_title="training examples (thousands)",
         x_scale=0.001,
-        panels=[
-            Panel("test_accuracy", "test accuracy (%)", scale=100, range=(20, 90)),
-            Panel("train_seconds", "training time of a round (s)", comparable=False),
-        ],
+        panels=ONLINE_PANELS,
         paper=[
             PaperCurve(words, curve("figure7", f"{series}_lambda_{shrink}"), column, SETTING)
             for words, shrink in ARMS.items()

@@ -13,9 +13,14 @@ from importlib.resources import files
 from typing import Any, NamedTuple
 
 from orchestrator.errors import ConfigError
+from orchestrator.figures.curves import Panel
 
 Curve = tuple[tuple[float, float], ...]
 SETTING: Mapping[str, str] = {"data_text": "CIFAR10()", "model": "resnet18"}  # what most of its figures are of
+ONLINE_PANELS = (  # what Figures 2 and 7 show of a round
+    Panel("test_accuracy", "test accuracy (%)", scale=100, range=(20, 90)),
+    Panel("train_seconds", "training time of a round (s)", comparable=False),
+)
 
 
 class Entry(NamedTuple):

@@ -95,7 +95,7 @@ def test_a_sweep_whose_file_is_gone_is_drawn_as_a_scatter(store: Store, tmp_path
 
 def test_failures_are_told_by_error_without_folders(store: Store) -> None:
     """The same fault 4 times is one fault; where a machine keeps its data is nobody's business."""
-    error = "FileNotFoundError: /home/someone/data/cifar.bin"
+    error = "FileNotFoundError: /made/up/data/cifar.bin"
     fill(store, made_sweep(), lambda stage: {"status": "failed", "error": error} if stage.parent else {})
 
     (failure,) = report_of(store).failures
