@@ -1,81 +1,87 @@
-"""Files: how the store reads and writes bytes in its folder; knows nothing of what they mean.
+"""Files: how the store reads and writes bytes by name, wherever they are; knows nothing of what they mean.
 
-Every write is atomic: written beside under a name that begins with a dot, flushed to the disk,
-then renamed. A reader sees the old bytes or the new ones, never a part.
+A contract with two members: a folder (`orchestrator.folder`) and a bucket of an object store (`orchestrator.bucket`).
+Every write is atomic: a reader sees the old bytes or the new ones, never a part. Any thread or process may call any
+method at any time; who may write what is said by `orchestrator.lease`.
 """
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import fcntl
 import logging
 import os
+import re
 import socket
-import time
 import uuid
-from collections.abc import Callable, Iterator
+from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager
+from functools import cache
+from hashlib import sha256
 from pathlib import Path
-from typing import BinaryIO
 
-from orchestrator.errors import ConfigError, StoreError
+from orchestrator.errors import StoreError
 
 log = logging.getLogger("warmgrid")
-LOOK_AGAIN_S = 0.1  # between two looks at a lock that another process holds
-NO_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
+HIDDEN = re.compile(r"\..+\.(?P<machine>[^.]+)\.(?P<pid>\d+)\.[0-9a-f]{8}")
+DAY_S = 86_400.0  # no write takes longer; a hidden file of that age is nobody's
 
 
-class Files:
-    """The files of one store, in a folder of a local or shared file system.
+def open_files(root: str) -> Files:
+    """The files of the store at `root`: a path, ``s3://bucket/prefix`` or ``gs://bucket/prefix``.
 
-    Names are relative, with forward slashes, and cannot leave the folder; no part begins with a dot.
+    Nothing is read or created, and nobody is asked yet.
+
+    Raises:
+        ConfigError: `root` is a file, or a URL that names no bucket or another kind of store.
+    """
+    if "://" in root:
+        from orchestrator.bucket import BucketFiles
+
+        return BucketFiles(root)
+    from orchestrator.folder import FolderFiles
+
+    return FolderFiles(root)
+
+
+class Files(ABC):
+    """The files of one store.
+
+    Names are relative, with forward slashes, and cannot leave the store; no part begins with a dot.
+    Every method raises StoreError for a bad name, and where the store cannot be reached, read or written.
 
     Attributes:
-        root: Absolute path of the folder.
+        root: What opens the same files again, on every machine that sees them: an absolute path, or a URL.
+        has_mutex: Whether `mutex` keeps the processes of one machine apart.
     """
 
-    def __init__(self, root: str) -> None:
-        """Use the folder `root`, which need not exist yet.
+    root: str
+    has_mutex: bool = False
 
-        Raises:
-            ConfigError: `root` is a file, or a URL of a kind that this version does not store into.
-        """
-        if "://" in root:
-            raise ConfigError(
-                f"--store {root}: this version keeps a store in a folder. Give a path, for a cluster one that "
-                f"every node mounts."
-            )
-        path = Path(root).expanduser().absolute()
-        if path.exists() and not path.is_dir():
-            raise ConfigError(f"--store {root}: is a file, and a store is a folder. Give another path.")
-        self.root = str(path)
+    @abstractmethod
+    def there(self) -> bool:
+        """Whether anything was ever stored here."""
 
-    def path(self, name: str) -> Path:
-        """Absolute path of `name`; refuses what would leave the store or hide in it."""
-        if "\0" in name or any(not part or part.startswith(".") for part in name.split("/")):
-            raise StoreError(f"{name!r} is not a name inside the store {self.root}.")
-        return Path(self.root, name)
+    @abstractmethod
+    def where(self, name: str) -> str:
+        """Full path or URL of `name`, for messages; refuses what would leave the store or hide in it."""
 
+    @abstractmethod
     def read(self, name: str) -> bytes:
         """All bytes of a file.
 
         Raises:
             FileNotFoundError: there is no such file.
         """
-        return self.path(name).read_bytes()
 
+    @abstractmethod
     def exists(self, name: str) -> bool:
         """Whether the file is there, whole."""
-        return self.path(name).exists()
 
+    @abstractmethod
     def list(self, folder: str | None = None) -> list[str]:
         """Sorted names of the finished files in `folder`, by default the store's own; [] where there is none."""
-        try:
-            with os.scandir(self.path(folder) if folder is not None else self.root) as entries:
-                return sorted(e.name for e in entries if not e.name.startswith(".") and e.is_file())
-        except FileNotFoundError:
-            return []
 
+    @abstractmethod
     def write(self, name: str, data: bytes, *, durable: bool = True) -> None:
         """Put `data` in place of what the file held, atomically.
 
@@ -83,157 +89,123 @@ class Files:
             durable: Whether it is on the disk when this returns; else a power cut may undo or empty it.
 
         Raises:
-            StoreError: the file system refuses; the file holds what it held before.
+            StoreError: it cannot be written; the file holds what it held before, or, where only the answer was
+                lost, all of `data`.
         """
-        self._put(name, data, replace, durable)
 
+    @abstractmethod
     def write_once(self, name: str, data: bytes) -> bool:
-        """Like `write`, unless the file exists: then leave it and return False."""
-        return self._put(name, data, place_once, durable=True)
+        """Like a durable `write`, unless the file exists: then leave it and return False."""
 
-    def _put(self, name: str, data: bytes, place: Callable[[Path, Path], bool], durable: bool) -> bool:
-        """Write `data` to a hidden file beside `name`, then let `place` give it the name."""
-        target = self.path(name)
-        beside = target.with_name(f".{target.name}.{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
-        try:
-            make_folder(target.parent)
-            try:
-                with beside.open("wb") as file:
-                    file.write(data)
-                    file.flush()
-                    if durable:
-                        os.fsync(file.fileno())
-                placed = place(beside, target)
-            finally:
-                beside.unlink(missing_ok=True)
-            if durable:
-                sync_folder(target.parent)
-        except OSError as error:
-            raise StoreError(
-                f"cannot write {target}: {error.strerror or error}. Nothing there is half-written. Make room, or make "
-                f"the folder writable, then resume; or give another --store."
-            ) from error
-        return placed
-
+    @abstractmethod
     def delete(self, name: str) -> None:
         """Remove a file that may or may not be there; one that cannot be removed does no harm and is named."""
-        remove(self.path(name), Path.unlink)
 
+    @abstractmethod
     def delete_folder(self, folder: str) -> None:
         """Remove the files in `folder`, those of dead writers included, and `folder` itself; it may be missing."""
-        path = self.path(folder)
-        for file in path.iterdir() if path.is_dir() else ():
-            remove(file, Path.unlink)
-        remove(path, Path.rmdir)
+
+    @abstractmethod
+    def modified(self, name: str) -> float:
+        """When the file was last written or touched: seconds since the epoch by the store's clock.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+        """
+
+    @abstractmethod
+    def now(self) -> float:
+        """What the store's clock says now, to compare with `modified`; no machine's own clock is asked."""
+
+    @abstractmethod
+    def touch(self, name: str) -> None:
+        """Renew what `modified` says; the bytes stay.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+        """
+
+    @abstractmethod
+    def mutex(self, name: str) -> AbstractContextManager[bool]:
+        """A lock that the kernel frees when its process dies; True once held, False if another one holds it.
+
+        It is not waited for. It keeps processes apart that the file system keeps apart; a bucket has none and
+        gives True to everybody.
+        """
+
+    @abstractmethod
+    def tidy(self) -> int:
+        """Remove hidden files that dead writers left; how many they were.
+
+        A writer is dead if its process is gone from this machine, or if the file is older than a day.
+        """
+
+    @abstractmethod
+    def _move(self, name: str, to: str) -> None:
+        """Give the file `name` the new name `to`.
+
+        Raises:
+            FileNotFoundError: there is no file `name`.
+            StoreError: it cannot be moved; it keeps its name.
+        """
 
     def set_aside(self, name: str, reason: str) -> None:
         """Move a file that cannot be trusted into set_aside/, the reason beside it, and say so; never delete it."""
-        source, kept = self.path(name), f"set_aside/{name.replace('/', '-')}.{uuid.uuid4().hex[:8]}"
+        kept = f"set_aside/{name.replace('/', '-')}.{uuid.uuid4().hex[:8]}"
         try:
-            make_folder(self.path("set_aside"))
-            os.rename(source, self.path(kept))
+            self._move(name, kept)
             self.write(f"{kept}.reason", f"{name}: {reason}\n".encode(), durable=False)
         except FileNotFoundError:
             return  # another reader found it first, and said so
-        except (OSError, StoreError) as error:
-            log.warning("%s: %s. It does not count. It cannot be set aside: %s", source, reason, error)
+        except StoreError as error:
+            log.warning("%s: %s. It does not count. It cannot be set aside: %s", self.where(name), reason, error)
             return
-        log.warning("%s: %s. It does not count, and is kept as %s.", source, reason, self.path(kept))
-
-    @contextlib.contextmanager
-    def locked(self, name: str, give_up: Callable[[], bool] = lambda: False) -> Iterator[bool]:
-        """Hold a lock between processes and threads; the kernel frees it when its process dies.
-
-        Yields True once it is held; False, without it, if `give_up` says so while another one holds it.
-
-        Raises:
-            StoreError: the folder cannot be written, or its file system has no locks.
-        """
-        target = self.path(f"locks/{name}.lock")
-        try:
-            make_folder(target.parent)
-            file = target.open("ab")
-        except OSError as error:
-            raise StoreError(
-                f"cannot write {target}: {error.strerror}. Make the folder writable, or give another --store."
-            ) from error
-        with file:  # closing it frees the lock
-            while not (held := try_lock(file, fcntl.LOCK_EX)) and not give_up():
-                time.sleep(LOOK_AGAIN_S)
-            yield held
-
-    def is_locked(self, name: str) -> bool:
-        """Whether a living process holds the lock; needs no permission to write."""
-        try:
-            with self.path(f"locks/{name}.lock").open("rb") as file:
-                return not try_lock(file, fcntl.LOCK_SH)
-        except FileNotFoundError:
-            return False
+        log.warning("%s: %s. It does not count, and is kept as %s.", self.where(name), reason, self.where(kept))
 
 
-def make_folder(folder: Path) -> None:
-    """Make `folder` and the folders above it, durably."""
-    if folder.is_dir():
-        return
-    make_folder(folder.parent)
-    folder.mkdir(exist_ok=True)
-    sync_folder(folder.parent)
+def is_name(name: str) -> bool:
+    """Whether `name` stays inside a store and hides nowhere in it."""
+    return "\0" not in name and not any(not part or part.startswith(".") for part in name.split("/"))
 
 
-def sync_folder(folder: Path) -> None:
-    """Put the names in `folder` on the disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some file systems sync no folders, and need not
-            raise
-    finally:
-        os.close(descriptor)
+def missing(where: str) -> FileNotFoundError:
+    """What is raised of a file that is not there."""
+    return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), where)
 
 
-def replace(beside: Path, target: Path) -> bool:
-    """Give `beside` the name `target`, whatever had it."""
-    os.replace(beside, target)
-    return True
+def hidden_name(name: str) -> str:
+    """A name beside `name` that no other writer has, no list shows, and that says which process may still need it."""
+    folder, _, last = name.rpartition("/")
+    hidden = f".{last}.{machine()}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
+    return f"{folder}/{hidden}" if folder else hidden
 
 
-def place_once(beside: Path, target: Path) -> bool:
-    """Give `beside` also the name `target` unless that exists; whether it did."""
-    try:
-        os.link(beside, target)
-    except FileExistsError:
+def is_left_over(hidden: str, age_s: float) -> bool:
+    """Whether the hidden file of this name and age is one of ours whose writer is dead."""
+    found = HIDDEN.fullmatch(hidden)
+    if found is None:
         return False
-    except OSError as error:
-        # Without hard links, the stage's lock is what keeps writers apart.
-        if error.errno not in NO_HARD_LINKS:
-            raise
-        return not target.exists() and replace(beside, target)
+    return age_s > DAY_S or (found["machine"] == machine() and not is_alive(int(found["pid"])))
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process of this number runs here, be it another user's."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
     return True
 
 
-def remove(path: Path, how: Callable[[Path], None]) -> None:
-    """Remove `path` if it is there; say so if that cannot be done."""
-    try:
-        how(path)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        log.warning("%s: cannot be removed (%s); it does no harm.", path, error.strerror)
+@cache
+def machine() -> str:
+    """A name for the processes that see each other's numbers: host name without dots, and a digest.
 
-
-def try_lock(file: BinaryIO, kind: int) -> bool:
-    """Lock an open file, unless another one holds it; whether it did.
-
-    Raises:
-        StoreError: the file system has no locks.
+    The digest tells apart machines of one name, containers of one machine, and what ran before a restart.
     """
-    try:
-        fcntl.flock(file.fileno(), kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        raise StoreError(
-            f"cannot lock {file.name}: {error.strerror}. Give a --store on a file system with locks (flock)."
-        ) from error
-    return True
+    host = socket.gethostname()
+    boot, namespace = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
+    known = [host, boot.read_text() if boot.exists() else "", str(namespace.readlink()) if boot.exists() else ""]
+    return f"{host.replace('.', '-')[:40]}-{sha256(repr(known).encode()).hexdigest()[:8]}"

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.errors import StoreError
+from orchestrator.errors import DamageError, StoreError
 from orchestrator.seam import Checkpoint
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def decode_state(data: bytes) -> State:
     """The tensors of a safetensors file.
 
     Raises:
-        StoreError: `data` is torn or no safetensors file.
+        DamageError: `data` is torn or no safetensors file.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load
@@ -54,7 +54,7 @@ def decode_state(data: bytes) -> State:
     try:
         return load(data)
     except (SafetensorError, ValueError, KeyError) as error:
-        raise StoreError(f"not a whole safetensors file ({error})") from None
+        raise DamageError(f"not a whole safetensors file ({error})") from None
 
 
 def seal_checkpoint(checkpoint: Checkpoint) -> bytes:
@@ -67,13 +67,13 @@ def open_checkpoint(data: bytes) -> Checkpoint:
     """The checkpoint in `data`.
 
     Raises:
-        StoreError: the seal does not fit: torn, truncated or changed; or what is sealed is no checkpoint.
+        DamageError: the seal does not fit: torn, truncated or changed; or what is sealed is no checkpoint.
     """
     body, seal = data[:-SEAL_BYTES], data[-SEAL_BYTES:]
     if hashlib.sha256(body).digest() != seal:
-        raise StoreError("a torn or changed checkpoint")
+        raise DamageError("a torn or changed checkpoint")
     tensors = decode_state(body)
     header = json.loads(body[LENGTH_BYTES : LENGTH_BYTES + int.from_bytes(body[:LENGTH_BYTES], "little")])
     if "facts" not in header.get("__metadata__", {}):
-        raise StoreError("sealed tensors without a checkpoint's facts")
+        raise DamageError("sealed tensors without a checkpoint's facts")
     return Checkpoint(tensors, json.loads(header["__metadata__"]["facts"]))

@@ -20,6 +20,7 @@ import filelock
 import hypothesis
 import pytest
 
+pytest_plugins = ["tests.s3"]
 MARK = f"WARMGRID_TESTS={uuid.uuid4().hex}"  # in the environment of every process that a test starts
 os.environ.update(dict([MARK.split("=")]), OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")
 

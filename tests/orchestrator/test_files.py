@@ -1,364 +1,92 @@
-"""A reader sees old bytes or new ones; nothing leaves the store, is deleted unasked, or is half-written."""
+"""The files of a store are opened by what a user writes after --store, and say which process may still need them."""
 
 from __future__ import annotations
 
-import errno
 import os
 import subprocess
 import sys
-import threading
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from orchestrator import files as module
-from orchestrator.errors import ConfigError, StoreError
-from orchestrator.files import Files
-from tests.orchestrator.fake_trainer import ROOT, Killed
-
-OLD, NEW = b"old" * 10_000, b"new" * 20_000
-
-
-@pytest.fixture
-def files(store_path: Path) -> Files:
-    """A store's files, without a folder yet."""
-    return Files(str(store_path))
+from orchestrator.bucket import BucketFiles
+from orchestrator.errors import ConfigError
+from orchestrator.files import DAY_S, HIDDEN, hidden_name, is_alive, is_left_over, machine, open_files
+from orchestrator.folder import FolderFiles
+from tests.orchestrator.fake_trainer import ROOT
 
 
-def all_names(files: Files) -> list[str]:
-    """Every file in the store, hidden ones too."""
-    return sorted(path.relative_to(files.root).as_posix() for path in Path(files.root).rglob("*") if path.is_file())
+def test_a_path_is_a_folder_and_a_url_is_a_bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder called "s3:" in the working directory would fill up unnoticed."""
+    monkeypatch.chdir(tmp_path)
+
+    assert open_files("store").root == str(tmp_path / "store")
+    assert isinstance(open_files("~/store"), FolderFiles)
+    assert isinstance(open_files("s3://bucket/store"), BucketFiles)
+    with pytest.raises(ConfigError, match="a store is a path, s3://bucket/prefix or gs://bucket/prefix"):
+        open_files("ftp://host/store")
+    assert list(tmp_path.iterdir()) == []
 
 
-def refuse(number: int) -> Callable[..., Any]:
-    """A system call that fails with this errno."""
-
-    def call(*args: Any, **kwargs: Any) -> Any:
-        raise OSError(number, os.strerror(number))
-
-    return call
-
-
-def hidden_files_are_left(*args: Any, **kwargs: Any) -> None:
-    """In place of an unlink: a dead process removes nothing."""
-
-
-def test_what_was_written_is_read(files: Files) -> None:
-    """The least that a store must do."""
-    files.write("stages/a.parquet", OLD)
-    files.write("stages/a.parquet", NEW)
-
-    assert files.read("stages/a.parquet") == NEW
-    assert all_names(files) == ["stages/a.parquet"]
-
-
-def test_a_reader_sees_the_old_bytes_until_all_new_ones_are_on_the_disk(
-    files: Files, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A query during a write would see half a table."""
-    files.write("stages/a.parquet", OLD)
-    seen = []
-    for name in ("fsync", "replace"):
-        call = getattr(os, name)
-        monkeypatch.setattr(os, name, lambda *a, call=call: (seen.append(files.read("stages/a.parquet")), call(*a))[1])
-
-    files.write("stages/a.parquet", NEW)
-
-    assert seen == [OLD, OLD, NEW]  # at the sync of the bytes, at the rename, at the sync of the folder
-
-
-@pytest.mark.parametrize("call", ["fsync", "replace", "link"])
-def test_a_crash_before_the_new_name_leaves_the_old_bytes_and_a_hidden_file(
-    files: Files, monkeypatch: pytest.MonkeyPatch, call: str
-) -> None:
-    """A torn file under its real name would count as a result."""
-    files.write("stages/a.parquet", OLD)
-    monkeypatch.setattr(os, call, lambda *_: (_ for _ in ()).throw(Killed))
-    monkeypatch.setattr(Path, "unlink", hidden_files_are_left)
-
-    with pytest.raises(Killed):
-        files.write_once("stages/b.parquet", NEW) if call == "link" else files.write("stages/a.parquet", NEW)
-
-    assert files.read("stages/a.parquet") == OLD
-    assert files.list("stages") == ["a.parquet"]
-    assert [name for name in all_names(files) if name.startswith("stages/.")] != []
-
-
-def test_bytes_are_on_the_disk_before_they_get_their_name(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After a power cut, a renamed file that was never flushed is empty."""
-    steps: list[Any] = []
-    replace = os.replace
-    monkeypatch.setattr(os, "fsync", lambda descriptor: steps.append(os.fstat(descriptor).st_ino))
-    monkeypatch.setattr(os, "replace", lambda a, b: (steps.append("rename"), replace(a, b)))
-
-    files.write("stages/a.parquet", NEW)
-
-    root = Path(files.root)
-    above, top, folder, file = (
-        p.stat().st_ino for p in (root.parent, root, root / "stages", root / "stages/a.parquet")
+def test_opening_a_bucket_loads_no_pyarrow() -> None:
+    """Planning must feel instant, and most stores are folders."""
+    code = (
+        "import sys\n"
+        "from orchestrator.files import open_files\n"
+        "open_files('s3://bucket/store'), open_files('store')\n"
+        "print('pyarrow' in sys.modules)\n"
     )
-    assert steps == [above, top, file, "rename", folder]  # the new folders first, from the top
+
+    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+
+    assert ran.stdout == "False\n"
 
 
-def test_a_file_is_written_once(files: Files) -> None:
-    """A committed row that changes makes two readers of one result disagree."""
-    assert files.write_once("stages/a.parquet", OLD)
-    assert not files.write_once("stages/a.parquet", NEW)
+@pytest.mark.parametrize("name", ["stages/a.parquet", "top", "cells/a.b-c.1.parquet"])
+def test_a_hidden_name_says_whose_it_is(name: str) -> None:
+    """Without it nobody could tell rubbish from a write that goes on."""
+    folder, _, last = hidden_name(name).rpartition("/")
+    found = HIDDEN.fullmatch(last)
 
-    assert files.read("stages/a.parquet") == OLD
-    assert all_names(files) == ["stages/a.parquet"]
+    assert folder == name.rpartition("/")[0]
+    assert (found["machine"], int(found["pid"])) == (machine(), os.getpid())
+    assert hidden_name(name) != hidden_name(name)
 
 
-def test_of_many_writers_at_once_one_wins(files: Files) -> None:
-    """Two workers that commit one stage must end with one row, whole."""
-    contents = [bytes([i]) * 50_000 for i in range(8)]
-    wins: list[bool] = []
-    threads = [
-        threading.Thread(target=lambda c=content: wins.append(files.write_once("stages/a", c))) for content in contents
+def test_a_hidden_file_is_left_over_once_its_writer_is_surely_dead() -> None:
+    """To remove the half of a living writer fails its stage; to keep all halves fills the disk."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        ended.wait()
+    mine, here = hidden_name("a"), f".{os.getpid()}."
+    dead, elsewhere = mine.replace(here, f".{ended.pid}."), mine.replace(machine(), "other-0123abcd")
+
+    assert [is_left_over(name, 5.0) for name in (mine, dead, elsewhere, ".nfs0001", "a")] == [
+        False,
+        True,
+        False,
+        False,
+        False,
     ]
+    assert [is_left_over(name, DAY_S + 1) for name in (mine, elsewhere, ".nfs0001")] == [True, True, False]
 
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
 
-    assert sorted(wins) == [False] * 7 + [True]
-    assert files.read("stages/a") in contents
+def test_a_process_of_another_user_is_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Process 1 is root's, and may not be asked by others."""
+    assert is_alive(1)
 
+    monkeypatch.setattr(os, "kill", lambda *_: (_ for _ in ()).throw(PermissionError))
+    assert is_alive(1)
 
-def test_a_file_system_without_hard_links_writes_once_too(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Some network folders have none; a store there must not overwrite rows."""
-    monkeypatch.setattr(os, "link", refuse(errno.EPERM))
 
-    assert files.write_once("stages/a", OLD)
-    assert not files.write_once("stages/a", NEW)
-    assert files.read("stages/a") == OLD
+def test_machines_of_one_name_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half of all machines are called localhost, and the numbers of their processes mean nothing to each other."""
+    here = machine()
+    monkeypatch.setattr(module.Path, "read_text", lambda _: "another boot")
+    machine.cache_clear()
+    there = machine()
+    machine.cache_clear()
 
-
-@pytest.mark.parametrize(
-    "name", ["..", "../a", "stages/../../a", "/etc/passwd", "a\0b", "", ".", "stages/", "a//b", ".hidden", "a/./b"]
-)
-def test_a_name_cannot_leave_the_store_or_hide_in_it(files: Files, name: str) -> None:
-    """A sweep called ../x would overwrite a user's files."""
-    for call in (files.read, files.exists, files.delete, files.list, lambda n: files.write(n, b"")):
-        with pytest.raises(StoreError, match="is not a name inside the store"):
-            call(name)
-
-
-def test_a_list_names_whole_files_only(files: Files) -> None:
-    """What a dead writer left behind must not be read as a table."""
-    files.write("stages/b", OLD)
-    files.write("stages/a", OLD)
-    files.write("stages/folder/c", OLD)
-    Path(files.root, "stages", ".a.host.1.torn").write_bytes(b"half")
-
-    assert files.list("stages") == ["a", "b"]
-    assert files.list("nothing") == []
-
-
-def test_opening_and_reading_create_nothing(files: Files) -> None:
-    """A query with a mistyped path must not leave folders behind."""
-    files.list("stages")
-    files.exists("stages/a")
-    files.is_locked("a")
-    files.delete("stages/a")
-    files.delete_folder("checkpoints/a")
-
-    assert not Path(files.root).exists()
-
-
-def test_a_store_cannot_be_a_file_or_a_url(tmp_path: Path) -> None:
-    """Found at once, not after a night of training."""
-    (tmp_path / "file").touch()
-
-    with pytest.raises(ConfigError, match="is a file, and a store is a folder"):
-        Files(str(tmp_path / "file"))
-    with pytest.raises(ConfigError, match="keeps a store in a folder"):
-        Files("s3://bucket/store")
-
-
-def test_setting_aside_keeps_the_bytes_and_says_why(files: Files, caplog: pytest.LogCaptureFixture) -> None:
-    """Whoever paid for a damaged result wants to look at it."""
-    files.write("stages/a.parquet", OLD)
-
-    files.set_aside("stages/a.parquet", "not a sound Parquet file")
-
-    kept, reason = files.list("set_aside")
-    assert not files.exists("stages/a.parquet")
-    assert files.read(f"set_aside/{kept}") == OLD
-    assert files.read(f"set_aside/{reason}") == b"stages/a.parquet: not a sound Parquet file\n"
-    assert f"{files.root}/stages/a.parquet: not a sound Parquet file. It does not count, and is kept as" in caplog.text
-
-
-def test_setting_aside_twice_keeps_both(files: Files, caplog: pytest.LogCaptureFixture) -> None:
-    """A second damage of one stage must not delete the first."""
-    for content in (OLD, NEW):
-        files.write("stages/a", content)
-        files.set_aside("stages/a", "torn")
-
-    assert sorted(files.read(f"set_aside/{n}") for n in files.list("set_aside") if ".reason" not in n) == [NEW, OLD]
-
-
-def test_two_readers_may_set_aside_one_file(files: Files, caplog: pytest.LogCaptureFixture) -> None:
-    """The second finds it gone, which is no error: the first has said so."""
-    files.write("stages/a", OLD)
-    files.set_aside("stages/a", "torn")
-    caplog.clear()
-
-    files.set_aside("stages/a", "torn")
-
-    assert caplog.text == ""
-    assert len(files.list("set_aside")) == 2
-
-
-def test_what_cannot_be_set_aside_stays_and_is_named(
-    files: Files, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A reader without the right to write must still be told which file does not count."""
-    files.write("stages/a", OLD)
-    monkeypatch.setattr(os, "rename", refuse(errno.EROFS))
-
-    files.set_aside("stages/a", "torn")
-
-    assert files.read("stages/a") == OLD
-    assert "stages/a: torn. It does not count. It cannot be set aside" in caplog.text
-
-
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES, errno.ENOTDIR])
-@pytest.mark.parametrize("call", ["fsync", "replace"])
-def test_a_disk_that_refuses_is_one_error_and_changes_nothing(
-    files: Files, monkeypatch: pytest.MonkeyPatch, number: int, call: str
-) -> None:
-    """A full disk must be told from a bug, and must not cost what was there."""
-    files.write("stages/a", OLD)
-    monkeypatch.setattr(os, call, refuse(number))
-
-    with pytest.raises(StoreError, match=f"cannot write .*stages/a: {os.strerror(number)}.*resume") as caught:
-        files.write("stages/a", NEW)
-
-    assert isinstance(caught.value.__cause__, OSError)
-    assert all_names(files) == ["stages/a"]
-    assert files.read("stages/a") == OLD
-
-
-def test_a_limit_on_file_sizes_is_a_full_disk(tmp_path: Path) -> None:
-    """The kernel's own refusal, in a process of its own: a store on a full disk stays as it was."""
-    code = (
-        "import resource, sys\n"
-        "from orchestrator.errors import StoreError\n"
-        "from orchestrator.files import Files\n"
-        "files = Files(sys.argv[1])\n"
-        "files.write('weights/a', b'x' * 1000)\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))\n"
-        "try: files.write('weights/a', b'y' * 9000)\n"
-        "except StoreError as error: print(error)\n"
-    )
-
-    ran = subprocess.run(
-        [sys.executable, "-c", code, tmp_path / "s"], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-
-    assert ran.stdout.startswith(f"cannot write {tmp_path}/s/weights/a: File too large. Nothing there is half-written.")
-    assert all_names(Files(str(tmp_path / "s"))) == ["weights/a"]
-    assert (tmp_path / "s/weights/a").read_bytes() == b"x" * 1000
-
-
-def test_a_folder_that_is_a_file_is_named(files: Files) -> None:
-    """Whatever the file system says no to is one kind of error."""
-    files.write("stages", OLD)
-    files.write("locks", OLD)
-
-    with pytest.raises(StoreError, match=r"cannot write .*/stages/a: "):
-        files.write("stages/a", NEW)
-    with pytest.raises(StoreError, match=r"cannot write .*/locks/a\.lock: "), files.locked("a"):
-        pass
-
-
-def test_a_file_system_that_syncs_no_folders_is_good_enough(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Some network folders answer EINVAL; their renames are on the server at once."""
-    monkeypatch.setattr(os, "fsync", refuse(errno.EINVAL))
-
-    files.write("stages/a", NEW, durable=False)
-    module.sync_folder(Path(files.root))
-
-    assert files.read("stages/a") == NEW
-
-
-def test_a_folder_goes_with_what_dead_writers_left(files: Files) -> None:
-    """Checkpoints of a large network are hundreds of megabytes."""
-    files.write("checkpoints/a/00000001", OLD)
-    Path(files.root, "checkpoints/a/.00000002.host.1.torn").write_bytes(b"half")
-
-    files.delete_folder("checkpoints/a")
-
-    assert not Path(files.root, "checkpoints/a").exists()
-
-
-def test_what_cannot_be_removed_is_named_and_stops_nothing(files: Files, caplog: pytest.LogCaptureFixture) -> None:
-    """A checkpoint that another machine still holds open must not turn a committed stage into a failed one."""
-    files.write("checkpoints/a/folder/b", OLD)
-
-    files.delete_folder("checkpoints/a")
-
-    assert "checkpoints/a/folder: cannot be removed" in caplog.text
-    assert "checkpoints/a: cannot be removed" in caplog.text
-
-
-def test_a_lock_has_one_holder(files: Files) -> None:
-    """Two workers in one stage would train it twice."""
-    with files.locked("a") as first, files.locked("a", give_up=lambda: True) as second:
-        assert (first, second) == (True, False)
-        assert files.is_locked("a")
-
-    assert not files.is_locked("a")
-    with files.locked("a", give_up=lambda: True) as again:
-        assert again
-
-
-def test_locks_of_two_stages_do_not_meet(files: Files) -> None:
-    """One lock for all would run one stage at a time."""
-    with files.locked("a"), files.locked("b", give_up=lambda: True) as held:
-        assert held
-
-
-def test_whoever_waits_for_a_lock_gets_it(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stage that another launch trains is waited for, not lost."""
-    first = files.locked("a")
-    first.__enter__()
-    monkeypatch.setattr(module.time, "sleep", lambda _: first.__exit__(None, None, None))
-
-    with files.locked("a") as held:
-        assert held
-
-
-def test_an_error_while_a_lock_is_held_passes_and_frees_it(files: Files) -> None:
-    """A trainer's own OSError must not be taken for one of the lock."""
-    with pytest.raises(FileNotFoundError, match="the trainer's"), files.locked("a"):
-        raise FileNotFoundError("the trainer's")
-
-    assert not files.is_locked("a")
-
-
-def test_the_lock_of_a_dead_process_is_free(files: Files) -> None:
-    """A killed worker's stages would wait for ever."""
-    code = (
-        "import os, signal, sys\n"
-        "from orchestrator.files import Files\n"
-        "with Files(sys.argv[1]).locked('a'):\n"
-        "    os.kill(os.getpid(), signal.SIGKILL)\n"
-    )
-
-    subprocess.run([sys.executable, "-c", code, files.root], cwd=ROOT, check=False)
-
-    assert Path(files.root, "locks/a.lock").exists()
-    assert not files.is_locked("a")
-
-
-def test_a_file_system_without_locks_is_named(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Some cluster file systems are mounted without; a user must know before anything is trained twice."""
-    monkeypatch.setattr(module.fcntl, "flock", refuse(errno.ENOLCK))
-
-    with pytest.raises(StoreError, match=r"cannot lock .*a\.lock: .*flock"), files.locked("a"):
-        pass
+    assert here != there
+    assert here.rpartition("-")[0] == there.rpartition("-")[0]
+    assert "." not in here

@@ -1,0 +1,1 @@
+"""What every member of a contract must do, run against each of them."""
