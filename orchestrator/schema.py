@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import datetime
 import difflib
+import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
-from orchestrator.errors import ConfigError, StoreError
+from orchestrator.errors import ConfigError, DamageError, StoreError
 from orchestrator.spec import plain
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 VERSION = 1
 SMALL = 2**16  # bytes; below, zstd saves little, and setting it up once a column makes a file four times slower to read
+SEAL_NAME = "warmgrid_digest"  # in a file's metadata: SHA-256 of all its other bytes
+SEAL = SEAL_NAME.encode() + b"\x18\x40"  # and then 64 bytes of text, as Thrift writes it
+UNSEALED = b"0" * 64
 Type = Literal["text", "integer", "number", "boolean", "time", "numbers"]
 TableName = Literal["stages", "epochs", "cells"]
 
@@ -304,37 +308,81 @@ def axis_text(value: Any) -> str | None:
 
 
 def to_bytes(table: pa.Table) -> bytes:
-    """The Parquet file of a table: checksums on all pages; zstd, dictionaries and statistics where they pay."""
+    """The Parquet file of a table: a digest of it all, checksums on all pages; zstd and statistics where they pay."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     large = table.nbytes > SMALL
-    sink = pa.BufferOutputStream()
-    codec = "zstd" if large else "none"
-    pq.write_table(
-        table, sink, compression=codec, use_dictionary=large, write_statistics=large, write_page_checksum=True
-    )
-    return sink.getvalue().to_pybytes()  # type: ignore[no-any-return]
+    sink, codec = pa.BufferOutputStream(), "zstd" if large else "none"
+    told = {"compression": codec, "use_dictionary": large, "write_statistics": large, "write_page_checksum": True}
+    with pq.ParquetWriter(sink, table.schema, **told) as writer:
+        writer.write_table(table)
+        writer.add_key_value_metadata({SEAL_NAME: UNSEALED.decode()})
+    return sealed(sink.getvalue().to_pybytes())
+
+
+def sealed(data: bytes) -> bytes:
+    """`data`, a Parquet file with room for a digest in its metadata, with the digest of everything else."""
+    at = seal_of(data)
+    assert at is not None, "written without room for its digest"
+    return data[:at] + seal(data, at) + data[at + len(UNSEALED) :]
+
+
+def seal_of(data: bytes) -> int | None:
+    """Where the digest in a Parquet file's metadata begins; None in a file of before there were digests."""
+    at = data.rfind(SEAL)
+    return None if at < 0 else at + len(SEAL)
+
+
+def seal(data: bytes, at: int) -> bytes:
+    """SHA-256, in hex, of all of `data` but the digest that begins at `at`."""
+    found = hashlib.sha256(memoryview(data)[:at])
+    found.update(memoryview(data)[at + len(UNSEALED) :])
+    return found.hexdigest().encode()
+
+
+def check_seal(data: bytes) -> None:
+    """Make sure that a Parquet file is what was written; page checksums alone do not cover its footer.
+
+    Raises:
+        DamageError: it is not.
+    """
+    at = seal_of(data)
+    if at is not None and seal(data, at) != data[at : at + len(UNSEALED)]:
+        raise DamageError("not a sound Parquet file: its bytes are not those that were written")
 
 
 def read_bytes(name: TableName, data: bytes) -> pa.Table:
     """Read the table that a Parquet file holds; its columns are those of `schema(name)`, of `cells` also the axes.
 
     Raises:
-        StoreError: the bytes are torn, foreign, or of another table; such a file can be set aside.
+        DamageError: the bytes are torn, foreign, or of another table; such a file can be set aside.
         ConfigError: a newer warmgrid wrote them in a way that this one would misread. Not a StoreError, so that
             nobody sets such a file aside.
     """
-    table = parse(data)
+    check_seal(data)
+    return as_declared(name, parse(data))
+
+
+def as_declared(name: TableName, table: pa.Table) -> pa.Table:
+    """`table` as the table `name`, if it is one.
+
+    Raises:
+        DamageError: as `read_bytes`.
+        ConfigError: as `read_bytes`.
+    """
     if table.schema.equals(schema(name)):
-        return table
-    notes = {key.decode(): value.decode(errors="replace") for key, value in (table.schema.metadata or {}).items()}
+        return table.replace_schema_metadata(metadata(name))  # without the digest
+    notes = {
+        key.decode(errors="replace"): value.decode(errors="replace")
+        for key, value in (table.schema.metadata or {}).items()
+    }
     check_marks(name, notes)
     return cells_as_stored(table) if name == "cells" else conform(name, table)
 
 
 def parse(data: bytes) -> pa.Table:
-    """Read Parquet bytes, whatever they hold; a StoreError if they are not sound Parquet."""
+    """Read Parquet bytes, whatever they hold; a DamageError if they are not sound Parquet."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -342,16 +390,16 @@ def parse(data: bytes) -> pa.Table:
         with pq.ParquetFile(pa.BufferReader(data), pre_buffer=False, page_checksum_verification=True) as file:
             return file.read(use_threads=False)
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise StoreError(f"not a sound Parquet file: {(str(error).splitlines() or ['?'])[0]}") from error
+        raise DamageError(f"not a sound Parquet file: {(str(error).splitlines() or ['?'])[0]}") from error
 
 
 def check_marks(name: TableName, notes: Mapping[str, str]) -> None:
     """Check what a file's metadata says of itself; a file without marks, e.g. from pandas, passes."""
     table, version = notes.get("warmgrid_table", name), notes.get("warmgrid_schema", str(VERSION))
     if table != name:
-        raise StoreError(f"it holds the table {table!r}, not {name!r}")
+        raise DamageError(f"it holds the table {table!r}, not {name!r}")
     if not version.isdigit():
-        raise StoreError(f"its schema version {version!r} is not a number")
+        raise DamageError(f"its schema version {version!r} is not a number")
     if int(version) > VERSION:
         raise ConfigError(
             f"the store's table {name} has schema {version}, and this warmgrid knows schemas up to {VERSION}. "
@@ -379,28 +427,31 @@ def cells_as_stored(table: pa.Table) -> pa.Table:
 
 
 def declared(table: pa.Table, column: Column) -> pa.ChunkedArray:
-    """One column of `table` as it is declared, or a StoreError that names it."""
+    """One column of `table` as it is declared, or a DamageError that names it."""
     import pyarrow as pa
 
     if column.nullable and column.name not in table.column_names:
         return pa.chunked_array([pa.nulls(table.num_rows, arrow_type(column.type))])
     values = cast(table, column.name, arrow_type(column.type))
     if values.null_count and not column.nullable:
-        raise StoreError(f"column {column.name} has {values.null_count} empty rows and may have none")
+        raise DamageError(f"column {column.name} has {values.null_count} empty rows and may have none")
     return values
 
 
 def cast(table: pa.Table, name: str, type_: pa.DataType) -> pa.ChunkedArray:
-    """One column of `table` in the type `type_`, or a StoreError that names it."""
+    """One column of `table` in the type `type_`, or a DamageError that names it."""
     import pyarrow as pa
 
     count = table.column_names.count(name)
     if count != 1:
-        raise StoreError(f"not one of our tables: it has {count} columns {name!r}")
+        raise DamageError(f"not one of our tables: it has {count} columns {name!r}")
+    found = table.column(name).type
+    if pa.types.is_string(type_) and axis_type(found) not in (type_, pa.null()):
+        raise DamageError(f"column {name} holds {found}, not {type_}")  # a cast would make text of any number
     try:
         return table.column(name).cast(type_)
     except (pa.ArrowException, ValueError) as error:
-        raise StoreError(f"column {name} holds {table.column(name).type}, not {type_}") from error
+        raise DamageError(f"column {name} holds {table.column(name).type}, not {type_}") from error
 
 
 def axis_type(type_: pa.DataType) -> pa.DataType | None:

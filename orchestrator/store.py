@@ -4,12 +4,13 @@
     stages/<key>.parquet        one row; its appearance commits the stage, all else was written before
     epochs/<key>.parquet        one row per epoch
     cells/<sweep>-<digest>.parquet  which cell, seed and round of a sweep is which stage
+    merged/                     rows of the three, a thousand stages a file, once the store was compacted
     weights/<key>.safetensors   final state, what children start from
     failures/<key>.parquet      one row, as in stages, of a stage that raised; tracebacks/<key>.txt beside
     launches/<sweep>/<digest>.json  what was asked for: what `resume` goes on with
     checkpoints/<key>/<epoch>   resume points of a running stage, two kept, gone when it is committed
     points/<trajectory>/<epoch>  ends of extendable stages, from where longer ones go on
-    running/<key>.json          who runs it since when; locks/, stop/, set_aside/
+    running/<key>.json          who runs it since when; leases/, locks/, stop/, events/, set_aside/
 
 Nothing of a committed stage is ever changed. Any number of processes may read while others write.
 """
@@ -19,14 +20,18 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from datetime import datetime
+import uuid
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.errors import StoreError
-from orchestrator.files import Files, log
+from orchestrator.errors import DamageError, StoreError
+from orchestrator.files import log, open_files
+from orchestrator.lease import Lease, hold, is_live, live
+from orchestrator.lease import tidy as forget_dead
+from orchestrator.ledger import Ledger
 from orchestrator.seam import Checkpoint
 from orchestrator.tensors import decode_state, digest, encode_state, open_checkpoint, seal_checkpoint
 
@@ -34,12 +39,14 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+    from orchestrator.compaction import Compacted
     from orchestrator.seam import State
 
-FORMAT = 1
+FORMATS = (1, 2)  # that this version reads: without merged files, and with them
 DEFAULT = "warmgrid-store"
 CHECKPOINTS_KEPT = 2
 RECIPE = ("sweep", "source", "axes", "overrides", "seeds", "stages")  # what a remembered launch says of itself
+FROM_A_STORE = "the sweep's file lies in the store itself, and nothing that comes with a store is run"
 
 
 def open_store(root: str | None = None) -> Store:
@@ -52,7 +59,8 @@ class Store:
 
     def __init__(self, root: str) -> None:
         """Use the folder `root`, which need not exist yet."""
-        self.files = Files(root)
+        self.files = open_files(root)
+        self._ledger = Ledger(self.files)
 
     @property
     def root(self) -> str:
@@ -80,7 +88,7 @@ class Store:
         """
         from orchestrator.query import run_all
 
-        if not Path(self.root).is_dir():
+        if not self.files.there():
             raise StoreError(f"{self.root}: no store here. Launch a sweep into it, or give another --store.")
         self.check_readable()
         return run_all(self.files, queries)
@@ -113,8 +121,9 @@ class Store:
                 f"{self.root}/warmgrid.json: not what warmgrid writes. Give another --store, or remove the file if the "
                 f"rest of the folder is a store."
             ) from None
-        if found != FORMAT:
-            raise StoreError(f"{self.root}: a store of format {found}; this version reads {FORMAT}. Update warmgrid.")
+        if found not in FORMATS:
+            known = " and ".join(map(str, FORMATS))
+            raise StoreError(f"{self.root}: a store of format {found}; this version reads {known}. Update warmgrid.")
         return True
 
     def check_format(self) -> None:
@@ -127,19 +136,13 @@ class Store:
             return
         if self.files.list():
             log.warning("%s holds other files too; warmgrid only adds its own folders.", self.root)
-        self.files.write_once("warmgrid.json", json.dumps({"format": FORMAT}).encode())
+        number = FORMATS[bool(self.files.list("merged"))]  # where somebody removed a warmgrid.json that was damaged
+        self.files.write_once("warmgrid.json", json.dumps({"format": number}).encode())
 
     def committed(self, among: Collection[str] | None = None) -> set[str]:
         """Keys of the stages, by default all, whose result is here; a damaged row is set aside first."""
-        from orchestrator.table import read_files  # imports no pyarrow unless there is a file to read
-
         self.check_readable()
-        names = set(self.files.list("stages")) & set(self.files.list("epochs"))
-        if among is not None:
-            names &= {f"{key}.parquet" for key in among}
-        tables = read_files(self.files, "stages", [f"stages/{name}" for name in sorted(names)])
-        keys = {key for table in tables for key in table["key"].to_pylist()}
-        return {key for key in keys if f"{key}.parquet" in names}
+        return self._ledger.committed(among)
 
     def startable(self) -> set[str]:
         """Keys of stages whose final state is here, for children to start from."""
@@ -151,46 +154,58 @@ class Store:
 
     def is_committed(self, key: str) -> bool:
         """Whether the stage's result is here, whole (its bytes are not looked at)."""
-        return self.files.exists(f"stages/{key}.parquet") and self.files.exists(f"epochs/{key}.parquet")
+        return self._ledger.is_committed(key)
+
+    def has_results(self) -> bool:
+        """Whether any stage's row is here."""
+        return self._ledger.has_rows()
 
     def stage_row(self, key: str) -> dict[str, Any]:
         """The stage's row of the table `stages`.
 
         Raises:
             FileNotFoundError: it is not committed.
-            StoreError: its row is damaged, and was set aside.
+            DamageError: its row is damaged, and was set aside.
         """
-        from orchestrator.schema import read_bytes
-
-        name = f"stages/{key}.parquet"
-        try:
-            rows: list[dict[str, Any]] = read_bytes("stages", self.files.read(name)).to_pylist()
-            if [row["key"] for row in rows] != [key]:
-                raise StoreError("not the row of this stage")
-        except StoreError as error:
-            self.files.set_aside(name, str(error))
-            raise StoreError(f"row of stage {key}: {error}. Resume: the stage is trained again.") from None
-        return rows[0]
+        return self._ledger.row(key)
 
     def find_row(self, key: str) -> dict[str, Any] | None:
         """The stage's row, or None if it is missing or was damaged and is now set aside."""
         try:
             return self.stage_row(key)
-        except (FileNotFoundError, StoreError):
+        except (FileNotFoundError, DamageError):
             return None
+
+    def compact(self) -> Compacted:
+        """Put the rows of many small files into a few merged ones; other processes may read and write meanwhile.
+
+        The store's format becomes 2, which versions before 0.2 refuse to open.
+
+        Raises:
+            StoreError: there is no store, another process compacts it, or it cannot be written.
+        """
+        from orchestrator.compaction import compact
+
+        if not self.check_readable():
+            raise StoreError(f"{self.root}: no store here. Launch a sweep into it, or give another --store.")
+        return compact(self.files)
 
     # A stage's life, in the order in which it happens.
 
-    def lock(self, key: str, give_up: Callable[[], bool] = lambda: False) -> AbstractContextManager[bool]:
-        """Lock of one stage: no two workers of one file system train it at the same time.
+    def lock(self, key: str) -> AbstractContextManager[Lease | None]:
+        """The lease of one stage: no two workers train it at the same time, wherever they are.
 
-        As a context it gives True once it is held, or False if `give_up` says so while another worker holds it.
+        As a context it gives the lease, or None, at once, if another worker holds it.
         """
-        return self.files.locked(key, give_up)
+        return hold(self.files, key)
 
     def is_held(self, key: str) -> bool:
-        """Whether a living worker holds the stage's lock."""
-        return self.files.is_locked(key)
+        """Whether a living worker holds the stage's lease."""
+        return is_live(self.files, key)
+
+    def held(self) -> set[str]:
+        """Keys of all stages that living workers hold the lease of."""
+        return live(self.files)
 
     def note_running(self, key: str, facts: Mapping[str, Any]) -> None:
         """Say who trains the stage since when, and at which attempt; a power cut may take it back."""
@@ -226,7 +241,7 @@ class Store:
             raise StoreError(f"stage {key}: {error.filename} is missing. Resume: it is trained again.") from None
         if digest(data) != committed:
             self.files.set_aside(name, "other bytes than were committed")
-            raise StoreError(f"weights of stage {key}: other bytes than were committed. Resume: it is trained again.")
+            raise DamageError(f"weights of stage {key}: other bytes than were committed. Resume: it is trained again.")
         return decode_state(data)
 
     def save_checkpoint(self, key: str, epoch: int, checkpoint: Checkpoint) -> None:
@@ -258,7 +273,7 @@ class Store:
                 return open_checkpoint(self.files.read(path)), made
             except FileNotFoundError:  # another worker has just set it aside, or committed and tidied up
                 continue
-            except StoreError as error:
+            except DamageError as error:
                 self.files.set_aside(path, f"{error}; the checkpoint before it is used, if there is one")
         return None
 
@@ -283,6 +298,7 @@ class Store:
         Raises:
             StoreError: a value does not fit its column, or the folder cannot be written; nothing is committed.
         """
+        from orchestrator import compaction
         from orchestrator.schema import to_bytes, to_table
 
         weights = encode_state(state)
@@ -291,14 +307,18 @@ class Store:
         epoch_bytes = to_bytes(to_table("epochs", [{**epoch, "key": key} for epoch in epochs]))
         stage_name, epochs_name = f"stages/{key}.parquet", f"epochs/{key}.parquet"
         before = self.find_row(key)
-        if before is not None and before["weights_digest"] != full["weights_digest"]:
-            why = "its weights were lost, and the stage ended with other bits this time"
-            self.files.set_aside(stage_name, why)  # before its epochs: without its row a stage is not committed
-            self.files.set_aside(epochs_name, why)
-        self.files.write(f"weights/{key}.safetensors", weights)
-        if not self.is_committed(key):
-            self.files.write(epochs_name, epoch_bytes)
-        self.files.write_once(stage_name, stage_bytes)
+        is_other = before is not None and before["weights_digest"] != full["weights_digest"]
+        with compaction.exclusive(self.files) if is_other else nullcontext():
+            if is_other:
+                why = "its weights were lost, and the stage ended with other bits this time"
+                compaction.unmerge(self.files, key)
+                self.files.set_aside(stage_name, why)  # before its epochs: without its row a stage is not committed
+                self.files.set_aside(epochs_name, why)
+            self.files.write(f"weights/{key}.safetensors", weights)
+            if not self.is_committed(key):
+                self.files.write(epochs_name, epoch_bytes)
+            if before is None or is_other:
+                self.files.write_once(stage_name, stage_bytes)
         self.forget_running(key)
         return self.stage_row(key)
 
@@ -316,11 +336,16 @@ class Store:
             self.files.delete(name)
 
     def tidy(self, committed: Collection[str]) -> None:
-        """Forget the running of those of the `committed` stages whose worker died just after the commit."""
+        """Forget the running of those of the `committed` stages whose worker died just after the commit.
+
+        What dead writers left half-written anywhere in the store goes too, and the claims of dead workers.
+        """
         for key in self.noted().intersection(committed):
-            with self.lock(key, give_up=lambda: True) as is_ours:
-                if is_ours:
+            with self.lock(key) as lease:
+                if lease is not None:
                     self.forget_running(key)
+        forget_dead(self.files)
+        self.files.tidy()
 
     # What was asked for.
 
@@ -328,10 +353,12 @@ class Store:
         """Remember the recipe of a launch and its cells; the same launch again changes nothing."""
         from orchestrator.schema import cells_table, to_bytes
 
+        if self._holds(recipe["source"]):
+            raise StoreError(f"{recipe['source']}: {FROM_A_STORE}. Move it out, or give another --store.")
         named = file_name(sweep)
         identity = json.dumps(sorted(sorted(map(str, row.items())) for row in cells)).encode()
         cells_name = f"cells/{named}-{digest(identity)[:16]}.parquet"
-        if not self.files.exists(cells_name):
+        if not self._ledger.has_cells(cells_name):
             self.files.write_once(cells_name, to_bytes(cells_table(cells)))
         text = json.dumps(recipe, sort_keys=True, indent=1).encode()
         self.files.write(f"launches/{named}/{digest(text)[:16]}.json", text)
@@ -343,11 +370,50 @@ class Store:
         recipes = []
         for name in self.files.list(folder):
             try:
-                recipe = json.loads(self.files.read(f"{folder}/{name}"))
-                recipes.append({part: recipe[part] for part in RECIPE})
+                data = self.files.read(f"{folder}/{name}")
+                recipe = json.loads(data)
+                if self._holds(recipe["source"]):
+                    self.files.set_aside(f"{folder}/{name}", f"{recipe['source']}: {FROM_A_STORE}")
+                elif digest(data)[:16] != name.removesuffix(".json"):
+                    raise ValueError("other bytes than were written")
+                else:
+                    recipes.append({part: recipe[part] for part in RECIPE})
             except (ValueError, KeyError, TypeError):
                 self.files.set_aside(f"{folder}/{name}", "not what warmgrid remembers of a launch")
         return recipes
+
+    def _holds(self, source: str) -> bool:
+        """Whether a sweep's file lies in the store's own folder: then whoever made the store wrote it."""
+        return Path(source).resolve().is_relative_to(Path(self.root).resolve())
+
+    # What happened meanwhile.
+
+    def note_event(self, kind: str, **facts: Any) -> None:
+        """Keep what happened to workers, nodes or a stage's tries, as JSON values; never raises for a full store.
+
+        Args:
+            kind: In one word, such as ``retried``; facts that every event has are ``launch`` and ``sweep``.
+        """
+        now = datetime.now(UTC)
+        event = {"kind": kind, "time": now.isoformat(), **facts}
+        name = f"events/{now:%Y%m%dT%H%M%S.%f}-{uuid.uuid4().hex[:8]}.json"
+        try:
+            self.files.write(name, json.dumps(event, sort_keys=True).encode(), durable=False)
+        except StoreError as error:
+            log.warning("not noted: %s. %s", event, error)
+
+    def events(self) -> list[dict[str, Any]]:
+        """What `note_event` was told, in order of time; what cannot be read is set aside."""
+        found = []
+        for name in self.files.list("events"):
+            try:
+                event = json.loads(self.files.read(f"events/{name}"))
+                found.append({**event, "kind": str(event["kind"]), "time": str(event["time"])})
+            except FileNotFoundError:
+                continue
+            except (ValueError, KeyError, TypeError):
+                self.files.set_aside(f"events/{name}", "not what warmgrid notes of an event")
+        return found
 
     # Asking workers to stop.
 

@@ -1,16 +1,19 @@
-"""Table: the store's many small Parquet files as one Arrow table each. Reads everything, joins nothing.
+"""Table: the store's Parquet files, small and merged, as one Arrow table each. Reads everything, joins nothing.
 
-A file that is torn or foreign is set aside with a message and does not count; it never stops a query.
+A file that is torn or foreign is set aside with a message and does not count; it never stops a query. While files are
+merged, no row is seen twice, and none is missed: small files are read first, and their rows go before merged ones.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from orchestrator.errors import StoreError
+from orchestrator.errors import DamageError
 from orchestrator.schema import TableName, axis_field, metadata, read_bytes, schema
+from orchestrator.shelf import READERS, Shelf
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -18,7 +21,18 @@ if TYPE_CHECKING:
     from orchestrator.files import Files
 
 SUFFIX = ".parquet"
-READERS = 4  # threads; they hide the latency of a network folder, and more of them only wait for each other
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Rows of one stage, or of one small file of cells: so many from `first` on in `table`."""
+
+    table: pa.Table
+    first: int
+    rows: int
+
+
+Pieces = dict[str, Piece]
 
 
 def load(files: Files, name: TableName, stages: pa.Table | None = None) -> pa.Table:
@@ -36,51 +50,85 @@ def load(files: Files, name: TableName, stages: pa.Table | None = None) -> pa.Ta
     if name == "cells":
         return cells(files)
     if stages is None:
-        stages = once(all_stages(files))
+        stages = all_stages(files)
     return stages if name == "stages" else epochs_of(files, stages)
 
 
 def all_stages(files: Files) -> pa.Table:
-    """Rows of all committed stages, then of the failed ones that are not committed."""
-    committed = read_folder(files, "stages", "stages", lambda _: True)
-    keys = set(committed["key"].to_pylist())
-    failed = read_folder(files, "failures", "stages", lambda key: key not in keys)
-    return joined([committed, failed], schema("stages"))
+    """Rows of all committed stages, then of the failed ones that are not committed; each sorted by key."""
+    committed = gather(files, "stages")
+    failed = small_pieces(files, "failures", "stages", lambda key: key not in committed)
+    return joined([*laid(committed), *laid(failed)], schema("stages"))
 
 
 def epochs_of(files: Files, stages: pa.Table) -> pa.Table:
-    """The epochs of those of `stages` that are committed."""
-    import pyarrow as pa
+    """The epochs of those of `stages` that are committed, sorted by key."""
     import pyarrow.compute as pc
 
-    committed = stages.filter(pc.not_equal(stages["status"], "failed"))["key"]
-    keys = set(committed.to_pylist())
-    table = read_folder(files, "epochs", "epochs", lambda key: key in keys)
-    return table.filter(pc.is_in(table["key"], pa.array(committed.to_pylist(), pa.string())))
+    keys = set(stages.filter(pc.not_equal(stages["status"], "failed"))["key"].to_pylist())
+    return joined(laid(gather(files, "epochs", keys.__contains__)), schema("epochs"))
 
 
-def read_folder(files: Files, folder: str, name: TableName, wanted: Callable[[str], bool]) -> pa.Table:
-    """All sound files of `folder` whose name without suffix is `wanted`, one below the other."""
-    names = [n for n in files.list(folder) if n.endswith(SUFFIX) and wanted(n.removesuffix(SUFFIX))]
-    return joined(read_files(files, name, [f"{folder}/{n}" for n in names]), schema(name))
+def gather(files: Files, name: TableName, wanted: Callable[[str], bool] = lambda _: True) -> Pieces:
+    """The rows of each stage, or small file of cells, that is `wanted`; from its small file, else the newest merged."""
+    found = small_pieces(files, name, name, wanted)
+    for index, table in Shelf(files).tables(name):
+        for key, first, rows in index.pieces():
+            if key not in found and wanted(key):
+                found[key] = Piece(table, first, rows)
+    return found
 
 
-def read_files(files: Files, name: TableName, paths: Sequence[str]) -> list[pa.Table]:
-    """The tables in `paths`, in order; unsound files are set aside, vanished ones left out."""
+def small_pieces(files: Files, folder: str, name: TableName, wanted: Callable[[str], bool]) -> Pieces:
+    """All sound files of `folder` whose name without suffix is `wanted`."""
+    keys = [key for n in files.list(folder) if n.endswith(SUFFIX) and wanted(key := n.removesuffix(SUFFIX))]
+    return small(files, name, folder, keys)
+
+
+def small(files: Files, name: TableName, folder: str, keys: Sequence[str]) -> Pieces:
+    """The rows in the small files of `keys`; unsound files are set aside, vanished ones left out."""
     with ThreadPoolExecutor(READERS) as pool:
-        found = pool.map(lambda path: read_file(files, name, path), paths)
-        return [table for table in found if table is not None]
+        found = pool.map(lambda key: read_file(files, name, f"{folder}/{key}{SUFFIX}", key), keys)
+        return {key: Piece(t, 0, t.num_rows) for key, t in zip(keys, found, strict=True) if t is not None}
 
 
-def read_file(files: Files, name: TableName, path: str) -> pa.Table | None:
-    """The table in one file, None if it cannot count or another process has just moved it."""
+def read_file(files: Files, name: TableName, path: str, key: str) -> pa.Table | None:
+    """The table in one small file, None if it cannot count or another process has just moved it."""
     try:
-        return read_bytes(name, files.read(path))
+        return read_own(name, files.read(path), key)
     except FileNotFoundError:
         return None
-    except StoreError as error:
+    except DamageError as error:
         files.set_aside(path, str(error))
         return None
+
+
+def read_own(name: TableName, data: bytes, key: str) -> pa.Table:
+    """The table in the small file of `key`.
+
+    Raises:
+        DamageError: it is damaged or foreign, or holds rows of another stage.
+    """
+    table = read_bytes(name, data)
+    if name == "stages" and table["key"].to_pylist() != [key]:
+        raise DamageError("not the row of this stage")
+    if name == "epochs" and set(table["key"].to_pylist()) - {key}:
+        raise DamageError("not the epochs of this stage")
+    return table
+
+
+def laid(pieces: Mapping[str, Piece]) -> Iterator[pa.Table]:
+    """The rows of `pieces` sorted by name; neighbours in one table come in one slice."""
+    run: Piece | None = None
+    for _, piece in sorted(pieces.items()):
+        if run is not None and run.table is piece.table and run.first + run.rows == piece.first:
+            run = replace(run, rows=run.rows + piece.rows)
+            continue
+        if run is not None:
+            yield run.table.slice(run.first, run.rows)
+        run = piece
+    if run is not None:
+        yield run.table.slice(run.first, run.rows)
 
 
 def empty(schema_: pa.Schema) -> pa.Table:
@@ -90,26 +138,18 @@ def empty(schema_: pa.Schema) -> pa.Table:
     return pa.Table.from_batches([], schema=schema_)
 
 
-def joined(tables: Sequence[pa.Table], into: pa.Schema) -> pa.Table:
+def joined(tables: Sequence[pa.Table] | Iterator[pa.Table], into: pa.Schema) -> pa.Table:
     """`tables` of one schema below each other, in one piece."""
     import pyarrow as pa
 
     return pa.concat_tables([empty(into), *tables]).combine_chunks()
 
 
-def once(table: pa.Table) -> pa.Table:
-    """The first row of each key."""
-    seen: set[str] = set()
-    keep = [not (key in seen or seen.add(key)) for key in table["key"].to_pylist()]  # type: ignore[func-returns-value]
-    return table if all(keep) else table.filter(keep)
-
-
 def cells(files: Files) -> pa.Table:
     """Cells of all sweeps: the union of all files by column name, each column as wide as its widest file."""
     import pyarrow as pa
 
-    paths = [f"cells/{n}" for n in files.list("cells") if n.endswith(SUFFIX)]
-    tables = read_files(files, "cells", paths) or [empty(schema("cells"))]
+    tables = list(laid(gather(files, "cells"))) or [empty(schema("cells"))]
     types = widest([table.schema for table in tables])
     fixed = schema("cells").names
     ordered = ["sweep", *(name for name in types if name not in fixed), "seed", "round", "key"]

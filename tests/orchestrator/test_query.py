@@ -15,7 +15,7 @@ import pytest
 
 from orchestrator import query
 from orchestrator.errors import ConfigError
-from orchestrator.files import Files
+from orchestrator.files import Files, open_files
 from orchestrator.query import connect, run_sql, write
 from orchestrator.schema import cells_table, names, to_bytes, to_table
 
@@ -41,7 +41,7 @@ RANDOM = {"init": "random_init", "init_text": "RandomInit()", "shrink": 0.0, "pe
 @pytest.fixture
 def files(tmp_path: Path) -> Files:
     """An empty store."""
-    return Files(str(tmp_path))
+    return open_files(str(tmp_path))
 
 
 def put_stage(files: Files, key: str, **values: Any) -> None:

@@ -147,16 +147,17 @@ READS = {  # everything that reads a store
     "committed": Store.committed,
     "sql": lambda store: store.sql("SELECT 1"),
     "launches": lambda store: store.launches("made"),
+    "compact": Store.compact,
 }
 
 
 @pytest.mark.parametrize("read", READS.values(), ids=READS)
 def test_a_store_of_a_later_version_is_left_alone(store: Store, read: Callable[[Store], Any]) -> None:
     """An old program would set aside every file that it cannot read."""
-    store.files.write("warmgrid.json", b'{"format": 2}')
+    store.files.write("warmgrid.json", b'{"format": 3}')
     store.files.write(ROW, b"in a later format")
 
-    with pytest.raises(StoreError, match=r"a store of format 2; this version reads 1\. Update warmgrid"):
+    with pytest.raises(StoreError, match=r"a store of format 3; this version reads 1 and 2\. Update warmgrid"):
         read(store)
 
     assert names_of(store) == sorted([ROW, "warmgrid.json"])

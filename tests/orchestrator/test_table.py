@@ -12,7 +12,7 @@ import pyarrow.dataset
 import pytest
 
 from orchestrator.errors import ConfigError
-from orchestrator.files import Files
+from orchestrator.files import Files, open_files
 from orchestrator.schema import cells_table, names, read_bytes, schema, to_bytes, to_table
 from orchestrator.table import load
 
@@ -31,7 +31,7 @@ CELL = {"sweep": "s", "seed": 0, "round": 0, "key": "a"}
 @pytest.fixture
 def files(tmp_path: Path) -> Files:
     """An empty store."""
-    return Files(str(tmp_path))
+    return open_files(str(tmp_path))
 
 
 def put_stage(files: Files, key: str, folder: str = "stages", **values: Any) -> None:

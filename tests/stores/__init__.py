@@ -1,0 +1,1 @@
+"""Stores as released versions wrote them, what makes one, and the tests that read them."""
