@@ -16,6 +16,7 @@ from typing import Any
 from orchestrator.errors import ConfigError
 from orchestrator.spec import Spec, plain
 
+PLAIN = (str, int, bool, type(None))
 KEY_DIGITS = 16  # 64 bits: with 10**5 stages, a collision has probability about 3e-10
 
 
@@ -29,6 +30,11 @@ def canonical(value: Any) -> Any:
     Raises:
         ConfigError: `value` holds something that has no canonical form, e.g. NaN, a lambda or a set.
     """
+    return value if type(value) in PLAIN else reduced(value)  # most of what a config holds is what it is
+
+
+def reduced(value: Any) -> Any:
+    """`canonical` of what may not be its own canonical form."""
     value = plain(value)
     if isinstance(value, enum.Enum):
         return canonical(value.value)

@@ -24,7 +24,7 @@ from orchestrator.estimate import Estimate
 from orchestrator.expressions import parse_values
 from orchestrator.files import log
 from orchestrator.key import canonical_text
-from orchestrator.plan import Plan, plan
+from orchestrator.plan import Plan, plan, stages_of
 from orchestrator.schedule import Schedule
 from orchestrator.schema import STAGES, value_faults
 from orchestrator.seam import Status
@@ -43,7 +43,7 @@ class Watcher(Protocol):
         """The stages of `plan` are about to run."""
 
     def report(self, report: Report, blocked: Sequence[str]) -> None:
-        """A worker let go of a stage."""
+        """A stage has ended in this launch."""
 
     def stopping(self) -> None:
         """The user asked to stop; workers are saving their checkpoints."""
@@ -58,7 +58,7 @@ class Summary:
 
     Attributes:
         plan: What it set out to do.
-        reports: One per stage that a worker let go of.
+        reports: One per stage that ended in it; of one that was tried again, the last.
         blocked: Keys of stages that could not run, because an ancestor failed.
         interrupted: Whether it was asked to stop before everything was done.
         seconds: Wall seconds of the launch.
@@ -69,6 +69,11 @@ class Summary:
     blocked: list[str] = field(default_factory=list)
     interrupted: bool = False
     seconds: float = 0.0
+
+    def add(self, report: Report, blocked: Sequence[str]) -> None:
+        """Keep what became of a stage, without its row: the store has it, and 100,000 of them take half a gigabyte."""
+        self.reports.append(replace(report, row={}))
+        self.blocked.extend(blocked)
 
     def count(self, status: Status) -> int:
         """How many stages ended this launch in `status`."""
@@ -95,11 +100,11 @@ def plan_sweep(sweep: Sweep, store: Store) -> tuple[Plan, Estimate]:
         ConfigError: some cell of the sweep means nothing.
     """
     trials = sweep.trials()
-    keys = {stage.key for trial in trials for reported in trial.stages for stage in reported.lineage()}
+    keys = {key for trial in trials for key in stages_of(trial)}
     committed = store.committed(keys)
     planned = plan(trials, committed, committed & store.startable())
     # Reading all that was ever measured takes a millisecond a stage: only where there is something to estimate.
-    if planned.to_run and store.files.list("stages"):
+    if planned.to_run and store.has_results():
         return planned, Estimate.of(store.stages())
     return planned, Estimate([])
 
@@ -142,7 +147,7 @@ def launch(
     store.tidy({stage.key for stage in planned.stages} - {stage.key for stage in planned.to_run})
     summary = Summary(planned)
     if executes is not None:
-        run(planned, estimate, store, executes, watcher, summary, options)
+        run(planned, estimate, store, executes, watcher, summary, {"sweep": sweep.name, **options})
     summary.seconds = time.monotonic() - began
     return summary
 
@@ -162,8 +167,7 @@ def run(
     name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
 
     def on_report(report: Report, blocked: list[str]) -> None:
-        summary.reports.append(report)
-        summary.blocked.extend(blocked)
+        summary.add(report, blocked)
         watcher.report(report, blocked)
 
     def on_stop() -> None:

@@ -15,12 +15,14 @@ from orchestrator.stage import Stage
 class Schedule:
     """The stages of a plan on their way from waiting to finished.
 
-    `finish`, `hand_back` and `fail` each end one handing out; of a stage that is not running they
-    raise a KeyError, because telling the same end twice would run its children twice.
+    `finish`, `hand_back`, `postpone` and `fail` each end one handing out; of a stage that is not running
+    they raise a KeyError, because telling the same end twice would run its children twice. A postponed
+    stage waits for `hand_back`; when that comes is for others to say.
 
     Attributes:
         waiting: Keys of stages that were not handed out yet, blocked ones excluded.
         running: Keys handed out and not let go of.
+        postponed: Keys let go of, to be handed out again later.
         blocked: Keys that cannot run, because an ancestor failed or was interrupted.
     """
 
@@ -34,11 +36,12 @@ class Schedule:
         self.stages = {stage.key: stage for stage in to_run}
         self.waiting = set(self.stages)
         self.running: set[str] = set()
+        self.postponed: set[str] = set()
         self.blocked: set[str] = set()
         self.children: dict[str, list[str]] = {key: [] for key in self.stages}
         self.remaining: dict[str, float] = {}
         self._rank = {key: rank for rank, key in enumerate(self.stages)}  # ties: in the order of the plan
-        self._ready: list[tuple[float, int, str]] = []
+        self._ready: dict[bool, list[tuple[float, int, str]]] = {False: [], True: []}  # by `Stage.cpu_only`
         self._stopped = False
         self._waits_for: dict[str, int] = {}
         for stage in to_run:
@@ -66,23 +69,35 @@ class Schedule:
         return order
 
     def _push(self, key: str) -> None:
-        heapq.heappush(self._ready, (-self.remaining[key], self._rank[key], key))
+        heapq.heappush(self._ready[self.stages[key].cpu_only], (-self.remaining[key], self._rank[key], key))
 
     @property
     def ready(self) -> int:
         """How many stages could be handed out now."""
-        return 0 if self._stopped else len(self._ready)
+        return 0 if self._stopped else sum(map(len, self._ready.values()))
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether `stop` was called."""
+        return self._stopped
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing runs and nothing can be handed out: all is finished, failed, blocked or called off."""
-        return not self.ready and not self.running
+        """Whether nothing runs and nothing will be handed out: all is finished, failed, blocked or called off."""
+        return not self.ready and not self.running and (self._stopped or not self.postponed)
 
-    def next_ready(self) -> Stage | None:
-        """Hand out the ready stage with the longest remaining path, or None if none is ready."""
-        if not self.ready:
+    def heads(self) -> list[Stage]:
+        """The first ready stage of those that are `Stage.cpu_only`, and of the others; longest remaining path first."""
+        if self._stopped:
+            return []
+        return [self.stages[key] for _, _, key in sorted(ready[0] for ready in self._ready.values() if ready)]
+
+    def next_ready(self, head: Stage | None = None) -> Stage | None:
+        """Hand out `head`, which is one of `heads`, by default the first of them; None if none is ready."""
+        heads = self.heads()
+        if not heads:
             return None
-        _, _, key = heapq.heappop(self._ready)
+        _, _, key = heapq.heappop(self._ready[(head or heads[0]).cpu_only])
         self.waiting.remove(key)
         self.running.add(key)
         return self.stages[key]
@@ -96,10 +111,15 @@ class Schedule:
                 self._push(child)
 
     def hand_back(self, key: str) -> None:
-        """The worker was lost, not the stage: it is ready again."""
-        self.running.remove(key)
+        """A running stage whose worker was lost, or a postponed one whose time has come: it is ready again."""
+        (self.postponed if key in self.postponed else self.running).remove(key)
         self.waiting.add(key)
         self._push(key)
+
+    def postpone(self, key: str) -> None:
+        """The stage was let go of and cannot go on now: it is neither running nor ready until `hand_back`."""
+        self.running.remove(key)
+        self.postponed.add(key)
 
     def fail(self, key: str) -> list[str]:
         """The stage will not be committed in this launch: block and return its descendants."""

@@ -41,7 +41,8 @@ class Config(Protocol):
 
 
 # A config may also have `trajectory()`: what stages have in common that pass through the same states and differ only
-# in when they end, and after how many epochs this one does; None if that is not known beforehand.
+# in when they end, and after how many epochs this one does; None if that is not known beforehand. And `cpu_only()`:
+# whether it trains on the CPU where there are GPUs too, so that it fills nodes without one.
 CONFIG_HAS = ("trainer", "version", "round", "seed", "data", "stage_columns", "work")  # as `Config` says
 
 
@@ -91,6 +92,11 @@ class Stage:
         shared, epochs = found
         above = self.parent.key if self.parent else None
         return content_key("trajectory", self.config.trainer, self.config.version, shared, above), epochs
+
+    @cached_property
+    def cpu_only(self) -> bool:
+        """Whether it is never given a GPU; False unless its config says otherwise."""
+        return bool(getattr(self.config, "cpu_only", lambda: False)())
 
     def lineage(self) -> list[Stage]:
         """Return this stage and its ancestors, oldest first."""

@@ -6,27 +6,34 @@ A trainer's exception becomes a failure record in the store and a report; it nev
 from __future__ import annotations
 
 import importlib
+import math
 import os
+import signal
 import socket
+import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.errors import ConfigError, InterruptedStage, StoreError
-from orchestrator.key import canonical_text
+from orchestrator.errors import ConfigError, InterruptedStage, LeaseLost, StoreError, SweepError
+from orchestrator.files import log
+from orchestrator.record import checked, committed_row, failed_row, known_columns, one_line, provenance
 from orchestrator.seam import Checkpoint, Outcome, Status
-from orchestrator.spec import plain
 from orchestrator.stage import Stage, stage_key
 from orchestrator.store import Store
 
 if TYPE_CHECKING:
+    from orchestrator.lease import Lease
     from orchestrator.seam import State
 
-LONGEST_ERROR = 500  # characters of an error in a table; the whole traceback is a file of its own
+HELD_S = 1.0  # before a stage that another worker holds is looked at again
+ELSEWHERE_S = 0.1  # before a stage is handed out again whose worker must leave
+LOOK_EVERY_S = 1.0  # for a request to stop, where each look is a request over a network
+LEAVING = threading.Event()  # set where this process was asked to end
 
 
 def own_version() -> str:
@@ -47,6 +54,9 @@ class Options:
         device: ``"cpu"``, ``"cuda"``, or None to take CUDA where there is one.
         checkpoint_every_s: Seconds of a stage between two resume points, at ends of epochs.
         pack_size: How many stages train at once in this process; recorded with the result.
+        retries: How often a stage that raised is tried again in this launch.
+        hang_after_s: Seconds without an epoch's end after which a worker counts as hung.
+        sweep: Name of the sweep, which events are noted under.
         warmgrid_version: Of the driver, whose code its workers run; recorded with the result.
     """
 
@@ -55,6 +65,9 @@ class Options:
     device: str | None = None
     checkpoint_every_s: float = 60.0
     pack_size: int = 1
+    retries: int = 2
+    hang_after_s: float = 1800.0
+    sweep: str = ""
     warmgrid_version: str = field(default_factory=own_version)
 
 
@@ -87,22 +100,31 @@ class Report:
     Attributes:
         row: The stage's row of the table `stages`; {} for an interrupted one.
         error: Last line of the traceback of a failed one.
+        again_s: Of an interrupted one that can go on elsewhere or later: hand it out again, not before these
+            seconds; None if the launch was asked to stop.
+        retry: Whether a failed one may do better if it is tried again: so for all but a SweepError, which says
+            what is wrong, and an ImportError.
+        out_of_memory: Whether it failed for want of memory on its device.
     """
 
     key: str
     status: Status
     row: Mapping[str, Any] = field(default_factory=dict)
     error: str | None = None
+    again_s: float | None = None
+    retry: bool = False
+    out_of_memory: bool = False
 
 
 class StageIO:
     """The `orchestrator.seam.StageIO` of one stage, on top of the store."""
 
-    def __init__(self, handout: Handout, store: Store, options: Options, facts: dict[str, Any]) -> None:
+    def __init__(self, handout: Handout, store: Store, options: Options, lease: Lease, facts: dict[str, Any]) -> None:
         """`facts` is what the store says of the running stage; kept up to date at checkpoints."""
         self.data_root = options.data_root
         self.device = options.device
-        self._handout, self._store, self._options, self._facts = handout, store, options, facts
+        self._handout, self._store, self._options, self._lease, self._facts = handout, store, options, lease, facts
+        self._looked_for_stop = -math.inf
         self._earlier_s = float(facts["wall_seconds"])
         self.start_clock()
 
@@ -131,11 +153,18 @@ class StageIO:
         return checkpoint
 
     def end_epoch(self, row: Mapping[str, Any], checkpoint: Callable[[], Checkpoint]) -> None:
-        """Save a resume point if one is due or the launch was asked to stop."""
+        """Save a resume point if one is due or the worker was asked to stop.
+
+        Raises:
+            InterruptedStage: it was.
+            LeaseLost: another worker has taken the stage over; nothing was saved.
+        """
         key, epoch = self._handout.key, int(row["epoch"])
         self._facts["epoch"] = epoch
-        stop = self._store.is_stop_requested(self._options.launch)
-        if not stop and time.monotonic() - self._saved < self._options.checkpoint_every_s:
+        stop = self._is_asked_to_stop()
+        is_due = stop or time.monotonic() - self._saved >= self._options.checkpoint_every_s
+        self._lease.check(sure=is_due)
+        if not is_due:
             return
         self._store.save_checkpoint(key, epoch, checkpoint())
         self._facts["wall_seconds"] = self.wall_seconds
@@ -144,47 +173,90 @@ class StageIO:
         if stop:
             raise InterruptedStage(f"stage {key} stopped after epoch {epoch}")
 
+    def _is_asked_to_stop(self) -> bool:
+        """Whether this process or the launch was; a store behind a network is not asked at each of many epochs."""
+        if LEAVING.is_set():
+            return True
+        if "://" in self._store.root:
+            if (now := time.monotonic()) - self._looked_for_stop < LOOK_EVERY_S:
+                return False
+            self._looked_for_stop = now
+        return self._store.is_stop_requested(self._options.launch)
+
+
+def leave_on_sigterm() -> None:
+    """Let SIGTERM, which the processes of a preempted node get, stop this worker's stage at the end of its epoch.
+
+    The stage's report asks to hand it out again, elsewhere, and the process takes no other stage. To be called
+    in the main thread of a worker's own process; a driver has `orchestrator.launch.stop_on_signal`.
+    """
+    signal.signal(signal.SIGTERM, lambda _signum, _frame: LEAVING.set())
+
 
 def run_stage(handout: Handout, store: Store, options: Options) -> Report:
     """Train one stage and commit it, or record why not; raises nothing that concerns this stage alone.
 
-    A stage that another worker holds is waited for; what it then committed is reported as done.
+    A stage that another worker holds is not waited for: its report says when to look at it again.
     """
     key = handout.key
     try:
-        with store.lock(key, give_up=lambda: store.is_stop_requested(options.launch)) as is_ours:
-            if not is_ours:
-                return Report(key, Status.INTERRUPTED)
-            if store.is_committed(key) and store.is_startable(key) and (row := store.find_row(key)):
-                return Report(key, Status(row["status"]), row)
-            return attempt(handout, store, options)
+        return held(handout, store, options)
     except InterruptedStage:
-        return Report(key, Status.INTERRUPTED)
+        return Report(key, Status.INTERRUPTED, again_s=ELSEWHERE_S if LEAVING.is_set() else None)
+    except LeaseLost as lost:
+        log.warning("stage %s: %s. Nothing more was written.", key, lost)
+        store.note_event("lease lost", key=key, launch=options.launch, sweep=options.sweep, host=socket.gethostname())
+        return Report(key, Status.INTERRUPTED, again_s=HELD_S)
     except StoreError as error:  # the store cannot even be told that the attempt begins
         return Report(key, Status.FAILED, known_columns(handout), one_line(error))
 
 
-def attempt(handout: Handout, store: Store, options: Options) -> Report:
-    """Train the stage, whose lock is held, from its start or its last checkpoint.
+def held(handout: Handout, store: Store, options: Options) -> Report:
+    """Train the stage under its lease, unless it is committed; without the lease, ask to look again later.
+
+    Raises:
+        InterruptedStage, LeaseLost, StoreError: as `attempt`.
+    """
+    if LEAVING.is_set():
+        raise InterruptedStage(f"stage {handout.key} not begun: its worker must leave")
+    with store.lock(handout.key) as lease:
+        if lease is None:
+            return Report(handout.key, Status.INTERRUPTED, again_s=HELD_S)
+        if store.is_startable(handout.key) and (report := committed_report(handout.key, store)):
+            return report
+        return attempt(handout, store, options, lease)
+
+
+def committed_report(key: str, store: Store) -> Report | None:
+    """The report of a stage that is committed, whoever trained it; None if it is not, or its row is damaged."""
+    row = store.find_row(key) if store.is_committed(key) else None
+    return None if row is None else Report(key, Status(row["status"]), row)
+
+
+def attempt(handout: Handout, store: Store, options: Options, lease: Lease) -> Report:
+    """Train the stage, whose lease is held, from its start or its last checkpoint.
 
     Raises:
         InterruptedStage: it was asked to stop, and has saved its checkpoint.
+        LeaseLost: another worker has taken the stage over; nothing was written since.
         StoreError: the store cannot be written.
     """
     facts = begin(handout.key, store)
-    io = StageIO(handout, store, options, facts)
+    io = StageIO(handout, store, options, lease, facts)
     try:
         check_key(handout)
         trainer = load_trainer(handout.config.trainer)
         io.start_clock()
         outcome = checked(trainer(handout.config, io), handout.config.trainer)
         row = committed_row(handout, outcome, provenance(handout, facts, options, io.wall_seconds))
+        lease.check(sure=True)
         if handout.extendable and handout.trajectory is not None and outcome.resume_point is not None:
             store.save_point(handout.trajectory[0], len(outcome.epochs), outcome.resume_point())
         stored = store.commit(handout.key, row, outcome.epochs, outcome.state)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a trainer raises is recorded
         row = failed_row(handout, facts, options, io.wall_seconds, one_line(error))
-        return failed_report(handout.key, store, row, traceback.format_exc())
+        report = failed_report(handout.key, store, lease, row, traceback.format_exc())
+        return replace(report, retry=may_pass(error), out_of_memory=is_out_of_memory(error))
     return Report(handout.key, Status(stored["status"]), stored)
 
 
@@ -209,33 +281,43 @@ def lost_report(handout: Handout, store: Store, options: Options, why: str) -> R
     """
     key = handout.key
     try:
-        with store.lock(key, give_up=lambda: True) as is_ours:
-            if store.is_committed(key) and (row := store.find_row(key)):
-                return Report(key, Status(row["status"]), row)
-            if is_ours:
+        with store.lock(key) as lease:
+            if (report := committed_report(key, store)) is not None:
+                return report
+            if lease is not None:
                 facts = {**first_facts(), **store.running(key)}
                 row = failed_row(handout, facts, options, float(facts["wall_seconds"]), why)
-                return failed_report(key, store, row, f"{why}\n")
+                return failed_report(key, store, lease, row, f"{why}\n")
     except StoreError as error:
         why = f"{why} (and the store has no record of it: {one_line(error)})"
     return Report(key, Status.FAILED, known_columns(handout), why)
 
 
-def failed_report(key: str, store: Store, row: dict[str, Any], traceback_text: str) -> Report:
-    """Record a failure and report it; a store that is full cannot hide the error behind its own."""
+def failed_report(key: str, store: Store, lease: Lease, row: dict[str, Any], traceback_text: str) -> Report:
+    """Record a failure and report it; a store that is full cannot hide the error behind its own.
+
+    Raises:
+        LeaseLost: another worker has taken the stage over, which may be why this one failed.
+    """
     error = str(row["error"])
     try:
+        lease.check(sure=True)
         store.record_failure(key, row, traceback_text)
     except StoreError as unwritten:
         error = f"{error} (and the store has no record of it: {one_line(unwritten)})"
     return Report(key, Status.FAILED, row, error)
 
 
-def one_line(error: BaseException) -> str:
-    """`error` as the end of its traceback says it, on one line of at most LONGEST_ERROR characters."""
-    text = " ".join(" ".join(traceback.format_exception_only(error)).split())
-    text = text.encode(errors="replace").decode()  # half of a surrogate pair fits into no table
-    return text if len(text) <= LONGEST_ERROR else f"{text[:LONGEST_ERROR]}..."
+def may_pass(error: BaseException) -> bool:
+    """Whether a stage that raised `error` may do better if it is tried again as it is."""
+    return not isinstance(error, SweepError | ImportError)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a device had no memory left, which every library says in its own way; torch is not imported for it."""
+    text = str(error)
+    names = ("out of memory" in text.lower(), "ALLOC_FAILED" in text, type(error).__name__ == "OutOfMemoryError")
+    return isinstance(error, RuntimeError) and any(names)
 
 
 def check_key(handout: Handout) -> None:
@@ -253,67 +335,14 @@ def check_key(handout: Handout) -> None:
 
 
 def load_trainer(path: str) -> Callable[[Any, Any], Outcome]:
-    """The function at the dotted path ``package.module:function``."""
-    module, _, function = path.partition(":")
-    trainer: Callable[[Any, Any], Outcome] = getattr(importlib.import_module(module), function)
-    return trainer
-
-
-def known_columns(handout: Handout) -> dict[str, Any]:
-    """Every column of the table `stages`: the config's where it gives a fitting value, else null."""
-    from orchestrator.schema import STAGES, value_faults
-
-    given = handout.config.stage_columns()
-    known = {column.name: given.get(column.name) for column in STAGES}
-    return {c.name: None if value_faults(c, plain(known[c.name])) else known[c.name] for c in STAGES}
-
-
-def provenance(handout: Handout, facts: Mapping[str, Any], options: Options, wall_seconds: float) -> dict[str, Any]:
-    """The columns of the table `stages` that do not come from the outcome; the measured ones null."""
-    config = handout.config
-    return {
-        **known_columns(handout),
-        "key": handout.key,
-        "parent": handout.parent_key,
-        "trainer": config.trainer,
-        "version": config.version,
-        "config": canonical_text(config),
-        "host": facts["host"],
-        "pack_size": options.pack_size,
-        "attempts": facts["attempts"],
-        "continued_from": facts.get("continued_from"),
-        "wall_seconds": wall_seconds,
-        "started_at": datetime.fromisoformat(facts["started_at"]),
-        "finished_at": datetime.now(UTC),
-        "warmgrid_version": options.warmgrid_version,
-    }
-
-
-def checked(outcome: object, trainer: str) -> Outcome:
-    """`outcome` of a trainer, if it is one that can be committed."""
-    if isinstance(outcome, Outcome) and outcome.status.is_final:
-        return outcome
-    raise ConfigError(
-        f"{trainer} gave back {outcome!r:.200}. A trainer gives back an Outcome that is done or diverged."
-    )
-
-
-def failed_row(
-    handout: Handout, facts: Mapping[str, Any], options: Options, wall_seconds: float, error: str
-) -> dict[str, Any]:
-    """The row of the table `stages` of an attempt that failed."""
-    ended = {"status": str(Status.FAILED), "error": error, "epochs": facts["epoch"]}
-    return {**provenance(handout, facts, options, wall_seconds), **ended}
-
-
-def committed_row(handout: Handout, outcome: Outcome, provenance: Mapping[str, Any]) -> dict[str, Any]:
-    """The row of the table `stages` of a stage that ended by its own rule.
+    """The function at the dotted path ``package.module:function``.
 
     Raises:
-        ConfigError: the trainer measured what the config or the worker decides.
+        ImportError: there is no such module, or it cannot be imported.
+        ConfigError: it has no such function.
     """
-    measured = {**outcome.metrics, **outcome.versions}
-    if decided := [name for name in measured if provenance.get(name) is not None]:
-        raise ConfigError(f"{handout.config.trainer} measured {', '.join(decided)}, which is decided before it begins.")
-    ended = {"status": str(outcome.status), "stop_reason": outcome.stop_reason, "device": outcome.device}
-    return {**provenance, **handout.config.stage_columns(), **measured, **ended}
+    module, _, function = path.partition(":")
+    trainer: Callable[[Any, Any], Outcome] | None = getattr(importlib.import_module(module), function, None)
+    if trainer is None:
+        raise ConfigError(f"trainer {path!r}: {module} has no function {function!r}. Give package.module:function.")
+    return trainer

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -107,10 +108,13 @@ class Lab:
         """Let the data be missing."""
         (self.folder / "empty").touch()
 
-    def spoil(self, does: str, epoch: int, **where: Any) -> None:
-        """In stages whose config says `where`, at the end of `epoch`: raise, exit, diverge, or get a signal."""
+    def spoil(self, does: str, epoch: int, times: int | None = None, **where: Any) -> None:
+        """In stages whose config says `where`, at the end of `epoch`: raise, exit, diverge, or get a signal.
+
+        With `times`, only so often of each stage.
+        """
         with (self.folder / "spoilt").open("a") as file:
-            file.write(json.dumps({"does": does, "epoch": epoch, "where": where}) + "\n")
+            file.write(json.dumps({"does": does, "epoch": epoch, "times": times, "where": where}) + "\n")
 
     def mend(self) -> None:
         """Let nothing go wrong any more."""
@@ -134,7 +138,8 @@ class Lab:
             return []
         rules = [json.loads(line) for line in (self.folder / "spoilt").read_text().splitlines()]
         hits = [r for r in rules if all(getattr(config, name) == value for name, value in r["where"].items())]
-        return [rule["does"] for rule in hits if rule["epoch"] == epoch]
+        tries = self.trained.count(str(config))
+        return [r["does"] for r in hits if r["epoch"] == epoch and (r["times"] is None or tries <= r["times"])]
 
 
 def train(config: Walk, io: StageIO) -> Outcome:
@@ -200,6 +205,13 @@ def run(stage: Stage, store: Store, lab: Lab | None = None, **options: Any) -> R
     return run_stage(
         Handout.of(stage), store, Options(**{"launch": "t", "data_root": root, "checkpoint_every_s": 0.0, **options})
     )
+
+
+def run_until_over(stage: Stage, store: Store, lab: Lab | None = None, **options: Any) -> Report:
+    """Run one stage as a backend does that has nothing else to do: again as long as another worker holds it."""
+    while (report := run(stage, store, lab, **options)).again_s is not None:
+        time.sleep(0.01)
+    return report
 
 
 def result(store: Store, key: str) -> tuple[bytes, bytes, dict[str, Any]]:

@@ -39,8 +39,8 @@ class Watch:
 
 
 def go(store: Store, lab: Lab, sweep: Sweep | None = None, watch: Watch | None = None, **given: Any) -> Summary:
-    """Launch `sweep` here, by default the made one, with a checkpoint after each epoch."""
-    options = {"data_root": str(lab.folder), "checkpoint_every_s": 0.0}
+    """Launch `sweep` here, by default the made one, with a checkpoint after each epoch and no second try."""
+    options = {"data_root": str(lab.folder), "checkpoint_every_s": 0.0, "retries": 0}
     return launch(
         sweep or made_sweep(),
         store,

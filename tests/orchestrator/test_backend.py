@@ -22,12 +22,14 @@ class Run:
     Attributes:
         reports: What workers said, in order.
         blocked: Keys that were blocked, in order.
+        options: Of all workers; by default nothing is tried again.
     """
 
     def __init__(self, folder: Path) -> None:
         self.store, self.lab = Store(str(folder / "store")), Lab(folder)
         self.reports: list[Report] = []
         self.blocked: list[str] = []
+        self.options = Options("t", str(folder), checkpoint_every_s=0.0, retries=0)
 
     def run(self, stages: list[Stage], then: Callable[[Schedule], object] = bool) -> Schedule:
         """Run `stages`; `then` is called after each report."""
@@ -38,7 +40,7 @@ class Run:
             self.blocked.extend(blocked)
             then(schedule)
 
-        InProcessBackend().run(schedule, self.store, Options("t", str(self.lab.folder)), on_report)
+        InProcessBackend().run(schedule, self.store, self.options, on_report)
         return schedule
 
     def statuses(self) -> list[tuple[str, Status]]:

@@ -169,7 +169,7 @@ def test_a_config_that_fits_no_table_is_refused_before_anything_is_written(
 def test_a_store_of_a_later_version_is_refused_and_left_alone(store: Store, lab: Lab) -> None:
     """Planning would set aside all that it cannot read."""
     go(store, lab)
-    store.files.write("warmgrid.json", b'{"format": 2}')
+    store.files.write("warmgrid.json", b'{"format": 3}')
     before = contents(store)
 
     for act in (lambda: go(store, lab), lambda: plan_sweep(made_sweep(), store)):

@@ -161,7 +161,50 @@ def test_a_stop_waits_for_what_runs() -> None:
     assert schedule.is_over
 
 
-@pytest.mark.parametrize("end", ["finish", "fail", "hand_back"])
+def test_a_postponed_stage_is_not_ready_before_it_is_handed_back() -> None:
+    """It would be handed out in a circle, as fast as workers can refuse it."""
+    schedule = scheduled(tree([None, 0]))
+    stage = schedule.next_ready()
+
+    schedule.postpone(stage.key)
+
+    assert (schedule.next_ready(), schedule.ready, schedule.running, schedule.postponed) == (
+        None,
+        0,
+        set(),
+        {stage.key},
+    )
+    schedule.hand_back(stage.key)
+    assert (schedule.next_ready(), schedule.postponed) == (stage, set())
+
+
+def test_a_schedule_is_not_over_while_a_stage_is_postponed() -> None:
+    """The launch would end without it, and call itself complete."""
+    schedule = scheduled(tree([None]))
+    schedule.postpone(schedule.next_ready().key)
+
+    assert not schedule.is_over
+    schedule.stop()
+    assert schedule.is_over
+
+
+@given(trees, st.sets(st.integers(0, 19)))
+def test_what_was_postponed_is_handed_out_again_and_its_children_after_it(stages: list[Stage], held: set[int]) -> None:
+    """Two users' launches share stages; each must end with all of its own."""
+    schedule, ends = scheduled(stages), []
+    while not schedule.is_over:
+        for key in sorted(schedule.postponed):
+            schedule.hand_back(key)
+        while (stage := schedule.next_ready()) is not None:
+            is_held = stage.config.seed in held
+            held = held - {stage.config.seed}
+            schedule.postpone(stage.key) if is_held else (schedule.finish(stage.key), ends.append(stage))
+
+    assert sorted(seeds(ends)) == seeds(stages)
+    assert all(ends.index(stage.parent) < ends.index(stage) for stage in stages if stage.parent)
+
+
+@pytest.mark.parametrize("end", ["finish", "fail", "hand_back", "postpone"])
 def test_one_handing_out_ends_once(end: str) -> None:
     """Told twice, the children would be handed out twice and trained at the same time."""
     schedule = scheduled(tree([None, 0]))
@@ -191,6 +234,7 @@ class Bare:
 
     key: str
     parent: Bare | None = None
+    cpu_only: bool = False
 
 
 class Counted(float):

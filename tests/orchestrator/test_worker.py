@@ -20,7 +20,17 @@ from orchestrator import Stage, worker
 from orchestrator.seam import Checkpoint, Outcome, StageIO, Status
 from orchestrator.store import Store
 from orchestrator.worker import Handout, own_version
-from tests.orchestrator.fake_trainer import ROOT, Lab, Walk, epoch_row, names_of, result, run, two_rounds
+from tests.orchestrator.fake_trainer import (
+    ROOT,
+    Lab,
+    Walk,
+    epoch_row,
+    names_of,
+    result,
+    run,
+    run_until_over,
+    two_rounds,
+)
 from tests.orchestrator.odd_trainer import OUTCOME, run_odd
 
 CHILD = two_rounds(lr=0.1, start="parent", seed=0)[0]
@@ -133,7 +143,7 @@ def test_a_committed_stage_is_not_trained_again(store: Store, lab: Lab) -> None:
 def test_a_stage_that_two_threads_ask_for_is_trained_once(store: Store, lab: Lab) -> None:
     """Two sweeps in one process share it."""
     reports: list[worker.Report] = []
-    threads = [threading.Thread(target=lambda: reports.append(run(PARENT, store, lab))) for _ in range(4)]
+    threads = [threading.Thread(target=lambda: reports.append(run_until_over(PARENT, store, lab))) for _ in range(4)]
 
     for thread in threads:
         thread.start()
@@ -149,8 +159,8 @@ def test_a_stage_that_two_processes_ask_for_is_trained_once(store: Store, lab: L
     code = (
         "import sys\n"
         "from orchestrator.store import Store\n"
-        "from tests.orchestrator.fake_trainer import Lab, run, two_rounds\n"
-        "print(run(two_rounds(0.1, 'parent', 0)[0].parent, Store(sys.argv[1]), Lab(sys.argv[2])).status)\n"
+        "from tests.orchestrator.fake_trainer import Lab, run_until_over, two_rounds\n"
+        "print(run_until_over(two_rounds(0.1, 'parent', 0)[0].parent, Store(sys.argv[1]), Lab(sys.argv[2])).status)\n"
     )
     command = [sys.executable, "-c", code, store.root, lab.folder]
 
@@ -160,14 +170,13 @@ def test_a_stage_that_two_processes_ask_for_is_trained_once(store: Store, lab: L
     assert len(lab.trained) == 1
 
 
-def test_whoever_waits_for_another_worker_can_be_stopped(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The other one may train for hours."""
-    monkeypatch.setattr("orchestrator.files.time.sleep", lambda _: store.request_stop("t"))
+def test_a_stage_that_another_worker_holds_is_not_waited_for(store: Store, lab: Lab) -> None:
+    """The other one may train for hours, and this worker could train something else."""
+    with store.lock(PARENT.key):
+        report = run(PARENT, store, lab)
 
-    with store.lock(PARENT.key), store.stoppable("t"):
-        report = run(PARENT, store)
-
-    assert report.status is Status.INTERRUPTED
+    assert (report.status, report.again_s) == (Status.INTERRUPTED, worker.HELD_S)
+    assert (lab.trained, store.running(PARENT.key)) == ([], {})
 
 
 # What is recorded.

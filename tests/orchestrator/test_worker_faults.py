@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator import Stage
 from orchestrator.errors import StoreError
-from orchestrator.files import Files
+from orchestrator.folder import FolderFiles
 from orchestrator.seam import StageIO, Status
 from orchestrator.store import Store
 from orchestrator.worker import Handout, Options, Report, lost_report, run_stage
@@ -131,15 +131,15 @@ def test_a_config_with_a_wrong_column_is_recorded_without_it(store: Store, monke
 @pytest.mark.parametrize("folder", ["running", "checkpoints", "weights", "stages"])
 def test_a_full_disk_is_a_report(store: Store, monkeypatch: pytest.MonkeyPatch, folder: str) -> None:
     """Ray would start a worker that raises again and again, and train the stage each time."""
-    put = Files._put
+    put = FolderFiles._put
 
-    def full(self: Files, name: str, *args: Any, **kwargs: Any) -> bool:
+    def full(self: FolderFiles, name: str, *args: Any, **kwargs: Any) -> bool:
         if name.startswith((folder, "failures")):
             raise StoreError(f"cannot write {name}: No space left on device.")
         return put(self, name, *args, **kwargs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Files, "_put", full)
+        patch.setattr(FolderFiles, "_put", full)
         report = run(PARENT, store)
 
     assert (report.status, report.row["lr"]) == (Status.FAILED, 0.5)
