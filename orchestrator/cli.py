@@ -15,8 +15,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from orchestrator.cli_options import (
+    Address,
+    AsJson,
+    Axes,
+    BackendOption,
+    DataRoot,
+    Elsewhere,
+    Seeds,
+    Small,
+    StorePath,
+    SweepName,
+    with_running,
+)
 from orchestrator.errors import ConfigError, SweepError
-from orchestrator.printing import plan_facts, print_end, print_json, print_plan
+from orchestrator.printing import plan_facts, print_end, print_json, print_plan, print_status
 from orchestrator.request import BackendName, Running, asked_of, opened, prepare, source_of, sweep_name
 
 if TYPE_CHECKING:
@@ -49,54 +62,6 @@ class Format(enum.StrEnum):
     PARQUET = "parquet"
 
 
-SweepName = Annotated[str, typer.Argument(metavar="SWEEP", help="Name of a sweep, or path of your own .py file.")]
-StorePath = Annotated[
-    str | None, typer.Option("--store", metavar="FOLDER", help="Default: WARMGRID_STORE, else ./warmgrid-store.")
-]
-DataRoot = Annotated[
-    str | None,
-    typer.Option("--data-root", metavar="FOLDER", envvar="WARMGRID_DATA", help="Where data sets are looked for first."),
-]
-Axes = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--axis",
-        metavar="NAME=V1,V2",
-        help="Replace an axis. Values: numbers, strings, or settings such as 'ShrinkPerturb(shrink=0.4, perturb=0.1)'.",
-    ),
-]
-Seeds = Annotated[str | None, typer.Option("--seeds", metavar="0-2", help="Replace the seeds: 0-2 or 0,3,5.")]
-Small = Annotated[
-    bool, typer.Option("--small", help="The sweep's own small version: its form within minutes on 2 cores, no GPU.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="JSON on standard output, for programs.")]
-BackendOption = Annotated[BackendName, typer.Option("--backend", help="What executes stages.")]
-Address = Annotated[str | None, typer.Option("--address", metavar="HOST:PORT", help="A running Ray cluster to join.")]
-Workers = Annotated[
-    int | None,
-    typer.Option("--workers", min=1, help="Stages at once. Default: one per core; on a cluster, all it has room for."),
-]
-Cpus = Annotated[float, typer.Option("--cpus-per-stage", min=0, help="Cores that a stage asks of Ray.")]
-Gpus = Annotated[
-    float | None,
-    typer.Option("--gpus-per-stage", min=0, help="GPUs of a stage, e.g. 0.25 or 1. Default: 0.25 where there are any."),
-]
-Device = Annotated[str | None, typer.Option("--device", help="cpu or cuda. Default: cuda where there is one.")]
-Elsewhere = Annotated[
-    str | None,
-    typer.Option(
-        "--data-root",
-        "--backend",
-        "--address",
-        metavar="ANY",
-        help="Taken, so that one set of options fits every command; only plan, launch and resume look at it.",
-    ),
-]
-CheckpointEvery = Annotated[
-    float, typer.Option("--checkpoint-every", min=0, metavar="SECONDS", help="Between two resume points of a stage.")
-]
-
-
 @app.command("plan", epilog=CAPS)
 def plan_command(
     sweep: SweepName,
@@ -123,44 +88,33 @@ def plan_command(
 
 
 @app.command("launch", epilog=CAPS)
+@with_running
 def launch_command(
     sweep: SweepName,
     store: StorePath = None,
     axis: Axes = None,
     seeds: Seeds = None,
     small: Small = False,
-    data_root: DataRoot = None,
-    backend: BackendOption = BackendName.RAY,
-    address: Address = None,
-    workers: Workers = None,
-    cpus_per_stage: Cpus = 1.0,
-    gpus_per_stage: Gpus = None,
-    device: Device = None,
-    checkpoint_every: CheckpointEvery = 60.0,
+    *,
+    running: Running,
     as_json: AsJson = False,
 ) -> None:
     """Run every stage that the store lacks. Launching twice equals launching once."""
-    running = Running(backend, address, workers, cpus_per_stage, gpus_per_stage, data_root, device, checkpoint_every)
     found, axes = prepare(sweep, axis, seeds, small)
     summary = running.launch(found, opened(store), axes)
     raise typer.Exit(print_end([summary], found.sweep.name, store, running, as_json))
 
 
 @app.command("resume")
+@with_running
 def resume_command(
     sweep: Annotated[str, typer.Argument(metavar="SWEEP", help="Name of a sweep that this store was launched with.")],
     store: StorePath = None,
     axis: Axes = None,
     seeds: Seeds = None,
     small: Small = False,
-    data_root: DataRoot = None,
-    backend: BackendOption = BackendName.RAY,
-    address: Address = None,
-    workers: Workers = None,
-    cpus_per_stage: Cpus = 1.0,
-    gpus_per_stage: Gpus = None,
-    device: Device = None,
-    checkpoint_every: CheckpointEvery = 60.0,
+    *,
+    running: Running,
     as_json: AsJson = False,
 ) -> None:
     """Go on with the launches of a sweep that the store remembers.
@@ -169,7 +123,6 @@ def resume_command(
     """
     from orchestrator.launch import remembered
 
-    running = Running(backend, address, workers, cpus_per_stage, gpus_per_stage, data_root, device, checkpoint_every)
     kept, name = opened(store), sweep_name(sweep)
     summaries: list[Summary] = []
     for found, axes in remembered(kept, name, *asked_of(kept, name, axis, seeds, small)):
@@ -189,24 +142,18 @@ def status_command(
     as_json: AsJson = False,
     _elsewhere: Elsewhere = None,
 ) -> None:
-    """Count a sweep's stages by status, and name the failures.
+    """Count a sweep's stages by status; say what failed and happened.
 
     Those of all its launches; with --axis or --seeds, only of the launches that were given the same.
     """
     from orchestrator.overview import overview
-    from orchestrator.progress import duration
 
     kept, name = opened(store), sweep_name(sweep)
     facts = overview(kept, name, *asked_of(kept, name, axis, seeds, small))
     if as_json:
         print_json(facts)
         return
-    print(f"{facts['sweep']}: {facts['stages']} stages in {facts['store']}")
-    for status, count in facts["counts"].items():
-        print(f"  {count:6d} {status}: {facts['sentences'][status]}")
-    print(f"{duration(facts['wall_seconds'])} of worker time so far; sharing saves {facts['stages_shared']} stages")
-    for failure in facts["failures"]:
-        print(f"failed {failure['count']} x: {failure['error']}  (e.g. stage {failure['key']})")
+    print_status(facts)
 
 
 @app.command("query")
@@ -341,6 +288,24 @@ def report_command(
     found, path = report_of(opened(store)), output or Path("report.html")
     write_report(found, path)
     print_json({"report": str(path), **found.facts}) if as_json else print(path)
+
+
+@app.command("compact")
+def compact_command(store: StorePath = None, as_json: AsJson = False) -> None:
+    """Put the rows of many small files into a few, faster to query.
+
+    Nothing else changes. Launches may go on meanwhile, and queries see each stage once. Versions of warmgrid before 0.2
+    cannot open the store afterwards.
+    """
+    from dataclasses import asdict
+
+    done = opened(store).compact()
+    if as_json:
+        print_json(asdict(done))
+    else:
+        print(
+            f"{done.files_before} files with rows are {done.files_after} now; {done.stages} stages are in merged ones."
+        )
 
 
 def main() -> None:

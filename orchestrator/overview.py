@@ -4,19 +4,25 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from orchestrator.happened import at, sentences, time_of
 from orchestrator.launch import remembered
 from orchestrator.plan import plan
+from orchestrator.progress import settings
 from orchestrator.seam import Status
 from orchestrator.stage import Stage
 from orchestrator.store import Store
+
+Rows = Mapping[str, Mapping[str, Any]]
+NOT_ITSELF = (Status.DONE, Status.DIVERGED, Status.FAILED)
 
 
 def overview(
     store: Store, sweep: str, axes: Mapping[str, Sequence[Any]], seeds: Sequence[int] | None
 ) -> dict[str, Any]:
-    """Counts by status, failures by message, and worker seconds of the launches of `sweep`.
+    """Counts by status, failures by message, worker seconds, and what happened, of the launches of `sweep`.
 
     Args:
         axes: With these or `seeds`, only of the launches that were given the same.
@@ -26,11 +32,15 @@ def overview(
     """
     launches = remembered(store, sweep, axes, seeds)
     planned = plan(trial for found, _ in launches for trial in found.sweep.trials())
-    read = store.stages().select(["key", "status", "error", "wall_seconds"])
+    read = store.stages().select(["key", "status", "error", "wall_seconds", "attempts"])
     rows = {row["key"]: row for row in read.to_pylist()}
     statuses = stage_statuses(store, planned.stages, rows)
     counts = Counter(statuses.values())
     mine = [rows[key] for key in statuses if key in rows]
+    stages = {stage.key: stage for stage in planned.stages}
+    events = [event for event in store.events() if is_of(event, sweep, stages)]
+    now = datetime.now(UTC)
+    notes = {key: store.running(key) for key in stages if statuses[key] in (Status.RUNNING, Status.INTERRUPTED)}
     return {
         "sweep": sweep,
         "store": store.root,
@@ -39,11 +49,16 @@ def overview(
         "counts": {str(status): counts[status] for status in Status if counts[status]},
         "sentences": {str(status): status.sentence for status in Status},
         "wall_seconds": sum(row["wall_seconds"] or 0.0 for row in mine),
-        "failures": grouped([row for row in mine if statuses[row["key"]] is Status.FAILED]),
+        "running": [running(stages[key], notes[key], now) for key in notes if statuses[key] is Status.RUNNING],
+        "waiting": waiting(events, statuses, now),
+        "attempts": tried_again(statuses, rows, notes),
+        "happened": sentences(events, lambda key: str(statuses.get(key, "of another sweep")), now),
+        "events": events,
+        "failures": failures(stages, statuses, rows),
     }
 
 
-def stage_statuses(store: Store, stages: Sequence[Stage], rows: Mapping[str, Mapping[str, Any]]) -> dict[str, Status]:
+def stage_statuses(store: Store, stages: Sequence[Stage], rows: Rows) -> dict[str, Status]:
     """The one status that each of `stages` has, by key.
 
     Args:
@@ -51,14 +66,16 @@ def stage_statuses(store: Store, stages: Sequence[Stage], rows: Mapping[str, Map
         rows: Of the table `stages`, by key.
     """
     noted = store.noted()
+    held = store.held() if noted else set()
+    committed = store.committed({stage.key for stage in stages if stage.key in rows})
     statuses: dict[str, Status] = {}
     for stage in stages:
         key, row = stage.key, rows.get(stage.key)
         above = statuses[stage.parent.key] if stage.parent else None
         found = None if row is None else Status(row["status"])
-        if found is not None and found.is_final and store.is_committed(key):
+        if found is not None and found.is_final and key in committed:
             statuses[key] = found
-        elif key in noted and store.is_held(key):
+        elif key in noted and key in held:
             statuses[key] = Status.RUNNING  # be it that an attempt before failed
         elif found is Status.FAILED:
             statuses[key] = found
@@ -67,6 +84,80 @@ def stage_statuses(store: Store, stages: Sequence[Stage], rows: Mapping[str, Map
         else:
             statuses[key] = Status.INTERRUPTED if key in noted else Status.PENDING
     return statuses
+
+
+def is_of(event: Mapping[str, Any], sweep: str, stages: Mapping[str, Stage]) -> bool:
+    """Whether an event befell one of the stages, or a launch of the sweep as a whole."""
+    keys = [event["key"]] if "key" in event else event.get("keys", [])
+    return any(key in stages for key in keys) if keys else event.get("sweep") == sweep
+
+
+def running(stage: Stage, note: Mapping[str, Any], now: datetime) -> dict[str, Any]:
+    """Who trains a stage, and since when; its note may be gone if it has ended meanwhile."""
+    since = note.get("started_at")
+    return {
+        "key": stage.key,
+        "settings": settings(stage.config.stage_columns()),
+        "host": note.get("host"),
+        "pid": note.get("pid"),
+        "started_at": since,
+        "since": at(datetime.fromisoformat(since), now) if since else "just now",
+        "attempts": note.get("attempts", 1),
+        "epoch": note.get("epoch"),
+    }
+
+
+def waiting(events: Sequence[Mapping[str, Any]], statuses: Mapping[str, Status], now: datetime) -> list[dict[str, Any]]:
+    """Stages that a launch will try again by itself, at a time that has not come yet."""
+    found: dict[str, dict[str, Any]] = {}
+    for event in events:
+        if event["kind"] != "retried" or statuses[event["key"]] not in (Status.FAILED, Status.INTERRUPTED):
+            continue
+        due = time_of(event) + timedelta(seconds=event["again_s"])
+        found.pop(event["key"], None)
+        if due > now:
+            seconds = (due - now).total_seconds()
+            facts = {"key": event["key"], "due": due.isoformat(), "when": f"in {seconds:.0f} s"}
+            found[event["key"]] = {**facts, "error": event["error"]}
+    return list(found.values())
+
+
+def tried_again(
+    statuses: Mapping[str, Status], rows: Rows, notes: Mapping[str, Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Stages that took more than one attempt so far, most first."""
+    found = []
+    for key, status in statuses.items():
+        row = rows.get(key, {}) if status in NOT_ITSELF else notes.get(key, {})
+        if (row.get("attempts") or 0) > 1:
+            found.append({"key": key, "attempts": row["attempts"], "status": str(status)})
+    return sorted(found, key=lambda one: -int(one["attempts"]))
+
+
+def failures(stages: Mapping[str, Stage], statuses: Mapping[str, Status], rows: Rows) -> list[dict[str, Any]]:
+    """Failed stages by their error, the most frequent first, each with its settings and the stages that it blocks."""
+    blocks = blocked_by(stages, statuses)
+    failed = [rows[key] for key, status in statuses.items() if status is Status.FAILED]
+    told: dict[str, list[dict[str, Any]]] = {}
+    for row in failed:
+        key, columns = row["key"], stages[row["key"]].config.stage_columns()
+        told.setdefault(row["error"], []).append(
+            {"key": key, "settings": settings(columns), "blocks": blocks.get(key, [])}
+        )
+    return [{**group, "stages": told[group["error"]]} for group in grouped(failed)]
+
+
+def blocked_by(stages: Mapping[str, Stage], statuses: Mapping[str, Status]) -> dict[str, list[str]]:
+    """Keys of the blocked stages by the failed ancestor that blocks them; `stages` has parents before children."""
+    cause: dict[str, str] = {}
+    found: dict[str, list[str]] = {}
+    for key, stage in stages.items():
+        if statuses[key] is Status.FAILED:
+            cause[key] = key
+        elif statuses[key] is Status.BLOCKED and stage.parent is not None:
+            cause[key] = cause[stage.parent.key]
+            found.setdefault(cause[key], []).append(key)
+    return found
 
 
 def grouped(failed: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -1,9 +1,9 @@
-"""Printing: what plans and ends of launches look like on standard output, for people and as JSON; decides nothing."""
+"""Printing: what plans, launches and stores look like on standard output, for people and as JSON; decides nothing."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.request import Running, options_of
@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from orchestrator.launch import Summary
     from orchestrator.plan import Plan
     from orchestrator.sweep import Sweep
+
+MANY = 12  # lines of one kind that `status` prints
+FEW = 3  # keys of blocked stages that it names
 
 
 def plan_facts(planned: Plan, seconds: float | None) -> dict[str, Any]:
@@ -66,6 +69,48 @@ def print_end(summaries: Sequence[Summary], sweep: str, store: str | None, runni
         elif code == 1:
             print(f"See what failed with: warmgrid status {sweep}{options_of(store)}. Try again with: {again}")
     return code
+
+
+def print_status(facts: Mapping[str, Any]) -> None:
+    """What ``status`` says to people; `facts` as `orchestrator.overview.overview` gives them."""
+    from orchestrator.progress import duration
+
+    print(f"{facts['sweep']}: {facts['stages']} stages in {facts['store']}")
+    for status, count in facts["counts"].items():
+        print(f"  {count:6d} {status}: {facts['sentences'][status]}")
+    print(f"{duration(facts['wall_seconds'])} of worker time so far; sharing saves {facts['stages_shared']} stages")
+    listed("running", [f"{one['key']} {where(one)}: {one['settings']}" for one in facts["running"]])
+    listed("waiting", [f"{one['key']} for another try {one['when']}: {one['error']}" for one in facts["waiting"]])
+    again = [f"{one['key']} took {one['attempts']} attempts, is {one['status']}" for one in facts["attempts"]]
+    listed("again", again)
+    listed("happened", facts["happened"], newest_last=True)
+    for group in facts["failures"]:
+        print(f"failed {group['count']} x: {group['error']}  (e.g. stage {group['key']})")
+        listed("", [f"{one['key']}: {one['settings']}{behind(one)}" for one in group["stages"]])
+
+
+def where(running: Mapping[str, Any]) -> str:
+    """Who runs a stage, since when, and how far it is."""
+    epoch = "no resume point yet" if running["epoch"] is None else f"epoch {running['epoch']} kept"
+    return f"on {running['host']} since {running['since']}, attempt {running['attempts']}, {epoch}"
+
+
+def behind(failed: Mapping[str, Any]) -> str:
+    """What a failed stage holds up."""
+    blocks = failed["blocks"]
+    if not blocks:
+        return ""
+    more = ", ..." if len(blocks) > FEW else ""
+    return f"; blocks {len(blocks)} stages: {', '.join(blocks[:FEW])}{more}"
+
+
+def listed(title: str, lines: Sequence[str], *, newest_last: bool = False) -> None:
+    """Some lines under one title, and how many more there are."""
+    shown = lines[-MANY:] if newest_last else lines[:MANY]
+    for line in shown:
+        print(f"{title} {line}" if title else f"  {line}")
+    if more := len(lines) - len(shown):
+        print(f"{title or ' '} ... and {more} {'before' if newest_last else 'more'}; all with --json")
 
 
 def print_json(facts: Any) -> None:

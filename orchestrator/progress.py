@@ -6,12 +6,14 @@ place, because a lock could be held by the very line of code that Ctrl-C interru
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from orchestrator.files import log
 from orchestrator.plan import Plan
 from orchestrator.schedule import Schedule
 from orchestrator.seam import Status
@@ -81,6 +83,7 @@ class Progress:
 
             self._live = Live(console=self._console, refresh_per_second=2, get_renderable=self._view)
             self._live.start()
+            self._lines = Lines(self._say)
 
     def report(self, report: Report, blocked: Sequence[str]) -> None:
         """Count one stage; say at once if it failed."""
@@ -159,8 +162,30 @@ class Progress:
     def end(self) -> None:
         """Leave the last state on the screen."""
         if self._live is not None:
+            self._lines.close()
             self._live.stop()
             self._live = None
+
+
+class Lines(logging.Handler):
+    """While it is open, what is logged of nodes, workers and tries goes above the live view, not through it."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        """Take over from the handlers above."""
+        super().__init__()
+        self._say = say
+        log.addHandler(self)
+        log.propagate = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show one message."""
+        self._say(f"warmgrid: {record.getMessage()}")
+
+    def close(self) -> None:
+        """Give back."""
+        log.removeHandler(self)
+        log.propagate = True
+        super().close()
 
 
 def missing_by_cell(plan: Plan) -> dict[str, set[str]]:
@@ -185,9 +210,13 @@ def inverted(sets: Mapping[str, set[str]]) -> dict[str, list[str]]:
 
 def failure(report: Report, blocked: int) -> str:
     """What a person needs to know of a failed stage: the error, its settings, and what it holds up."""
-    told = ", ".join(f"{name.removesuffix('_text')}={report.row.get(name)}" for name in (*TOLD, "seed", "round"))
     behind = f"; {blocked} stages behind it are blocked" if blocked else ""
-    return f"failed: {report.error}\n  stage {report.key}: {told}{behind}. The rest goes on."
+    return f"failed: {report.error}\n  stage {report.key}: {settings(report.row)}{behind}. The rest goes on."
+
+
+def settings(row: Mapping[str, object]) -> str:
+    """What a person tells a stage by, from its row of the table `stages`."""
+    return ", ".join(f"{name.removesuffix('_text')}={row.get(name)}" for name in (*TOLD, "seed", "round"))
 
 
 def duration(seconds: float) -> str:

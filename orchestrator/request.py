@@ -42,10 +42,19 @@ class Running:
     data_root: str | None = None
     device: str | None = None
     checkpoint_every: float = 60.0
+    retries: int = 2
+    hang_after: float = 1800.0
 
     def __post_init__(self) -> None:
         if self.device not in (None, "cpu", "cuda"):
             raise ConfigError(f"--device {self.device}: give cpu or cuda.")
+        if self.device == "cpu" and self.gpus_per_stage:
+            raise ConfigError(f"--device cpu --gpus-per-stage {self.gpus_per_stage:g}: GPUs that nothing would use.")
+        if self.hang_after <= self.checkpoint_every:
+            raise ConfigError(
+                f"--hang-after {self.hang_after:g}: a stage is heard of every --checkpoint-every "
+                f"{self.checkpoint_every:g} s at best. Give more than that, and more than its longest epoch takes."
+            )
         if self.backend is BackendName.INPROCESS and (self.address or (self.workers or 1) > 1):
             raise ConfigError("--backend inprocess runs one stage at a time, here: leave out --address and --workers.")
         if self.data_root is not None and not self.address and not Path(self.data_root).is_dir():
@@ -58,7 +67,6 @@ class Running:
         from orchestrator.launch import launch
         from orchestrator.progress import Progress
 
-        root = None if self.data_root is None else str(Path(self.data_root).absolute())
         return launch(
             found.sweep,
             store,
@@ -66,9 +74,20 @@ class Running:
             Progress(),
             source=found.source,
             overrides=axes,
-            options={"data_root": root, "device": self.device, "checkpoint_every_s": self.checkpoint_every},
+            options=self.options,
             is_local=self.address is None,
         )
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Those of `orchestrator.worker.Options`."""
+        return {
+            "data_root": None if self.data_root is None else str(Path(self.data_root).absolute()),
+            "device": self.device,
+            "checkpoint_every_s": self.checkpoint_every,
+            "retries": self.retries,
+            "hang_after_s": self.hang_after,
+        }
 
     def make_backend(self, found: Found) -> Backend:
         """The backend; imports ray only if it is needed."""

@@ -13,6 +13,7 @@ import typer
 
 from orchestrator.cli import app
 from orchestrator.spec import Spec
+from orchestrator.store import Store
 from tests.orchestrator.command import IN_PROCESS, Warmgrid
 from tests.orchestrator.fake_trainer import SWEEP_FILE, Lab
 
@@ -81,7 +82,7 @@ def test_help_of_the_program_names_every_command(warmgrid: Warmgrid) -> None:
     """It is the first thing that a new user asks for."""
     helped = warmgrid("--help").out
 
-    assert set(COMMANDS) == {"plan", "launch", "resume", "status", "query", "figure", "claims", "report"}
+    assert set(COMMANDS) == {"plan", "launch", "resume", "status", "query", "figure", "claims", "report", "compact"}
     assert all(re.search(rf"^  {name} +[A-Z].*[^.]\.$", helped, re.MULTILINE) for name in COMMANDS)
 
 
@@ -218,7 +219,26 @@ def test_the_status_counts_stages_and_names_failures(warmgrid: Warmgrid, tmp_pat
     assert ended.code == 0
     assert lines[0] == f"made: 10 stages in {tmp_path}/warmgrid-store"
     assert {"4 blocked: cannot run, because an ancestor failed", "4 done: is trained and committed"} <= set(lines)
-    assert lines[-1].startswith("failed 2 x: ValueError: made to fail")
+    assert [line for line in lines if line.startswith("failed 2 x: ValueError: made to fail")]
+    assert (
+        sum(bool(re.match(r"[0-9a-f]{16}: .*lr=0.5, .*; blocks 2 stages: [0-9a-f]{16}, ", line)) for line in lines) == 2
+    )
+
+
+def test_the_status_tells_what_happened_in_the_night(warmgrid: Warmgrid, tmp_path: Path) -> None:
+    """Who was tried again, why, and who still runs where; all of it also for programs."""
+    Lab(tmp_path).spoil("raise", epoch=2, lr=0.1, start="fresh", seed=0)
+    warmgrid("launch", "made.py", *IN_PROCESS, "--data-root", str(tmp_path), "--retries", "1")
+    kept = Store("warmgrid-store")
+    kept.note_event("node_lost", sweep="made", node="n", name="far", keys=[], drained=False)
+
+    printed, seen = warmgrid("status", "made").out, warmgrid("status", "made", "--json").facts
+
+    assert re.search(r"^happened \d\d:\d\d: tried again after ValueError: .* \(now 1 failed\)$", printed, re.MULTILINE)
+    assert re.search(r"^happened \d\d:\d\d: node far was lost$", printed, re.MULTILINE)
+    assert re.search(r"^again [0-9a-f]{16} took 2 attempts, is failed$", printed, re.MULTILINE)
+    assert [event["kind"] for event in seen["events"]] == ["retried", "node_lost"]
+    assert {"running", "waiting", "attempts", "happened"} <= set(seen)
 
 
 def test_resume_of_several_launches_counts_a_stage_once(warmgrid: Warmgrid) -> None:

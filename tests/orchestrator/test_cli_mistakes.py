@@ -35,7 +35,7 @@ MISTAKES: list[tuple[str, str]] = [
     ("launch quickstart --axis data=digits", "'digits' is not spelt as the setting: write Digits"),
     ("launch made.py --data-root nowhere", "--data-root nowhere (or WARMGRID_DATA): no such folder."),
     ("launch made.py --data-root lab", "the made numbers are missing"),
-    ("launch made.py --store s3://bucket/store", "--store s3://bucket/store: this version keeps a store in a folder."),
+    ("launch made.py --store ftp://host/store", "ftp://host/store"),
     ("launch made.py --store made.py", "--store made.py: is a file"),
     ("launch made.py --store made.py/sub", "made.py"),
     ("launch made.py --store=", "--store: the path is empty."),
@@ -102,7 +102,7 @@ def test_a_folder_that_may_not_be_read_gets_one_line(warmgrid: Warmgrid, monkeyp
     ended = warmgrid("status", "made")
 
     assert (ended.code, ended.err.count("\n")) == (2, 1)
-    assert "/warmgrid-store/launches/made: Permission denied. Check that the path is right" in ended.err
+    assert "/warmgrid-store/launches/made: Permission denied. Nothing was changed. Make it readable" in ended.err
 
 
 def test_a_bug_of_ours_keeps_its_traceback(warmgrid: Warmgrid, monkeypatch: pytest.MonkeyPatch) -> None:

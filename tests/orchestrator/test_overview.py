@@ -137,6 +137,69 @@ def test_only_the_launches_that_were_asked_for_count(begun: Store, lab: Lab) -> 
     assert facts(begun, axes=axes)["counts"] == facts(begun, seeds=[3])["counts"] == {"done": 3}
 
 
+def test_a_running_stage_is_told_with_its_worker(begun: Store) -> None:
+    """Whoever wonders why nothing moves looks at that machine first."""
+    with held(begun, STAGES[0]):
+        begun.note_running(STAGES[0].key, {**FACTS, "host": "far", "pid": 7, "epoch": 4, "attempts": 2})
+        (seen,) = facts(begun)["running"]
+
+    assert (seen["key"], seen["host"], seen["pid"], seen["epoch"]) == (STAGES[0].key, "far", 7, 4)
+    assert seen["started_at"] == FACTS["started_at"]
+    assert (seen["attempts"], seen["since"][:5]) == (2, "2026-")
+
+
+def test_stages_that_took_more_than_one_attempt_are_named(begun: Store, lab: Lab) -> None:
+    """A machine that loses one stage in three costs a third of the money, and nobody would know."""
+    first, second = two_rounds(0.1, "fresh", 0)[0], two_rounds(0.1, "fresh", 1)[0]
+    begun.note_running(first.key, {**FACTS, "attempts": 3})
+    for stage in (first, second):
+        run(stage, begun, lab)
+
+    assert facts(begun)["attempts"] == [{"key": first.key, "attempts": 4, "status": "done"}]
+
+
+def test_a_stage_that_waits_for_its_next_try_is_told_until_then(begun: Store, lab: Lab) -> None:
+    """It has failed, and still nobody need do anything."""
+    lab.spoil("raise", 1, seed=0, round=1)
+    keys = [two_rounds(0.1, "fresh", 0)[0].key, two_rounds(0.2, "fresh", 0)[0].key]
+    for lr, key, again_s in zip((0.1, 0.2), keys, (60, -1), strict=True):
+        run(two_rounds(lr, "fresh", 0)[0], begun, lab)
+        begun.note_event("retried", sweep="made", key=key, error="made", again_s=again_s)
+
+    (seen,) = facts(begun)["waiting"]
+    assert (seen["key"], seen["error"]) == (keys[0], "made")
+
+
+def test_a_failed_stage_is_told_with_all_that_it_blocks(begun: Store, lab: Lab) -> None:
+    """One bad learning rate at the root may be the whole night's sweep."""
+    lab.spoil("raise", 1, seed=0, round=0)
+    parent = two_rounds(0.1, "parent", 0)[0].parent
+    run(parent, begun, lab)
+
+    (group,) = facts(begun)["failures"]
+    (failed,) = group["stages"]
+    assert failed["key"] == parent.key
+    assert "lr=0.5" in failed["settings"]
+    assert sorted(failed["blocks"]) == sorted(two_rounds(lr, "parent", 0)[0].key for lr in (0.1, 0.2))
+
+
+def test_only_what_happened_to_the_sweep_is_told(begun: Store) -> None:
+    """A store holds many sweeps; a node is all of theirs."""
+    key = STAGES[0].key
+    begun.note_event("hung", sweep="other", key="0" * 16, host="far", seconds=9)
+    begun.note_event("node_added", sweep="other", node="n", name="n")
+    begun.note_event("node_added", sweep="made", node="n", name="n")
+    begun.note_event("hung", sweep="made again", key=key, host="far", seconds=9)
+
+    seen = facts(begun)
+
+    assert [event["kind"] for event in seen["events"]] == ["node_added", "hung"]
+    assert [line.split(": ", 1)[1] for line in seen["happened"]] == [
+        "node n joined",
+        "a worker on far made no progress for 9 s, and was killed (now 1 pending)",
+    ]
+
+
 def test_a_sweep_that_was_never_launched_is_named(store: Store) -> None:
     """No stages at all would look like all done."""
     with pytest.raises(ConfigError, match="no launch of 'made'"):
@@ -177,8 +240,8 @@ def test_counts_add_up_for_every_mixture(found: list[tuple[str, bool, bool]]) ->
     rows = {key: {"status": row if row != "no epochs" else "done"} for key, (row, *_) in of.items() if row != "nothing"}
     store = SimpleNamespace(
         noted=lambda: {key for key, (_, noted, _) in of.items() if noted},
-        is_held=lambda key: of[key][2],
-        is_committed=lambda key: of[key][0] in ("done", "diverged"),
+        held=lambda: {key for key, (_, _, is_held) in of.items() if is_held},
+        committed=lambda among: {key for key in among if of[key][0] in ("done", "diverged")},
     )
 
     statuses = stage_statuses(store, STAGES, rows)

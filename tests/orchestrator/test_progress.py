@@ -10,7 +10,8 @@ import pytest
 from rich.console import Console
 
 from orchestrator import Stage, Sweep
-from orchestrator.backend import settle
+from orchestrator.backend import Settler
+from orchestrator.files import log
 from orchestrator.plan import plan
 from orchestrator.progress import Progress, duration
 from orchestrator.schedule import Schedule
@@ -40,7 +41,7 @@ class Shown:
         stage = self.schedule.next_ready()
         self.now += after
         report = Report(stage.key, status, {**stage.config.stage_columns(), **row}, error)
-        settle(self.schedule, report, self.progress.report)
+        Settler(self.schedule, self.progress.report).settle(report)
         return stage
 
     def facts(self) -> dict[str, str]:
@@ -206,6 +207,20 @@ def test_a_terminal_shows_a_live_view() -> None:
     assert "\x1b[" in shown.written.getvalue()
     assert re.search(r"done +1/10 .*time left +1 min 30 s", shown.written.getvalue(), re.DOTALL)
     assert "done 1/10;" not in shown.written.getvalue()
+
+
+def test_what_is_logged_does_not_cut_through_the_live_view(capsys: pytest.CaptureFixture[str]) -> None:
+    """A lost node that is drawn over at once is one that nobody hears of; and nothing is said twice."""
+    shown = Shown(made_sweep(), force_terminal=True, width=80)
+
+    log.warning("node %s is lost.", "far")
+    said_twice = log.propagate
+    shown.progress.end()
+    log.warning("afterwards")
+
+    assert shown.written.getvalue().count("warmgrid: node far is lost.") == 1
+    assert "afterwards" not in shown.written.getvalue()
+    assert (said_twice, log.propagate) == (False, True)
 
 
 def test_a_dumb_terminal_gets_plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:

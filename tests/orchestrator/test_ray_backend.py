@@ -2,105 +2,44 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import subprocess
+import sys
+from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from orchestrator import Store, ray_backend
+from orchestrator import Store, Sweep, ray_backend, ray_cluster, ray_gate
 from orchestrator.errors import ConfigError
-from orchestrator.plan import plan
-from orchestrator.ray_backend import Gate, RayBackend, Searcher, Watch
-from orchestrator.schedule import Schedule
+from orchestrator.ray_api import ray
+from orchestrator.ray_backend import Gate, RayBackend
+from orchestrator.ray_cluster import Node
 from orchestrator.seam import Status
-from orchestrator.worker import Options, Report
-from tests.orchestrator.fake_trainer import Lab, made_sweep
-from tests.orchestrator.launches import go, results
+from tests.conftest import ray_processes
+from tests.orchestrator.card_trainer import on_card
+from tests.orchestrator.fake_trainer import SWEEP_FILE, Lab
+from tests.orchestrator.launches import Watch, go, results
 
-
-@pytest.fixture
-def gate(store: Store) -> Gate:
-    """A gate before the ten stages of the made sweep; its reports are in `gate.told`."""
-    schedule = Schedule(list(plan(made_sweep().trials()).to_run), lambda stage: stage.config.work())
-    gate = Gate(schedule, store, Options("t"), lambda report, blocked: gate.told.append((report, blocked)))
-    gate.told = []
-    return gate
-
-
-def done(gate: Gate, trial_id: str) -> dict[str, Any]:
-    """What Tune gives back for a trial whose stage is done."""
-    return {"report": Report(gate.live[trial_id].key, Status.DONE)}
-
-
-def hand_out(gate: Gate) -> list[str]:
-    """Ids of the trials that can run at once."""
-    ids = []
-    while gate.suggest(f"trial{len(ids)}") not in (None, Searcher.FINISHED):
-        ids.append(f"trial{len(ids)}")
-    return ids
-
-
-def test_children_wait_for_their_parents_and_the_end_is_said(gate: Gate) -> None:
-    """Tune would wait for ever for a searcher that never says FINISHED."""
-    first = hand_out(gate)
-
-    waiting = gate.suggest("more")
-    for trial_id in first:
-        gate.on_trial_complete(trial_id, done(gate, trial_id))
-    second = hand_out(gate)
-    for trial_id in second:
-        gate.on_trial_complete(trial_id, done(gate, trial_id))
-
-    assert (len(first), waiting, len(second)) == (6, None, 4)
-    assert gate.suggest("more") == Searcher.FINISHED
-
-
-def test_a_trial_is_settled_once(gate: Gate) -> None:
-    """Tune may say twice that a trial ended; its children must not be handed out twice."""
-    (first, *_) = hand_out(gate)
-    result = done(gate, first)
-
-    gate.on_trial_complete(first, result)
-    gate.on_trial_complete(first, result)
-
-    assert len(gate.told) == 1
-
-
-def test_a_trial_that_tune_ended_in_silence_is_found(gate: Gate) -> None:
-    """Tune forgets to tell its searcher of a failed reset; the launch would hang."""
-
-    class Trial:
-        trial_id, status, last_result = hand_out(gate)[0], "ERROR", None
-
-    key = gate.live["trial0"].key
-
-    Watch(gate).on_step_end(0, [Trial()])
-
-    assert gate.suggest("again") is not None
-    assert gate.live["again"].key == key
-
-
-def test_a_stage_whose_workers_die_is_tried_again_so_many_times(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process killed for another one's sake must cost nothing; one that its stage kills must not go on for ever."""
-    monkeypatch.setattr(ray_backend, "WORKER_DEATHS", 2)
-    hand_out(gate)
-    key, trial_id = gate.live["trial0"].key, "trial0"
-
-    for attempt in range(3):
-        gate.on_trial_complete(trial_id, None, error=True)
-        trial_id = f"again{attempt}"
-        gate.suggest(trial_id)
-
-    assert [(report.key, report.status) for report, _ in gate.told] == [(key, Status.FAILED)]
+LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}  # as /proc says it
 
 
 def test_a_stage_that_asks_for_too_much_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ray would wait for such a machine for ever, and say nothing."""
-    monkeypatch.setattr(ray_backend.ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 2.0}}])
+    monkeypatch.setattr(ray_backend, "live_nodes", lambda: {"a": Node("a", "a", {"CPU": 2.0})})
 
     with pytest.raises(ConfigError, match=r"asks for 1 GPU, and no node of the cluster has as many.*--gpus-per-stage"):
-        RayBackend(gpus_per_stage=1)._shape({"CPU": 2.0})
+        RayBackend(gpus_per_stage=1)._shape(None)
+
+
+def test_gpus_are_used_where_there_are_any(monkeypatch: pytest.MonkeyPatch) -> None:
+    """But not by stages that were told to train on the CPU: they would keep others away from the card."""
+    monkeypatch.setattr(ray_backend, "live_nodes", lambda: {"a": Node("a", "a", {"CPU": 2.0, "GPU": 1.0})})
+
+    assert [RayBackend()._shape(device).gpus for device in (None, "cuda", "cpu")] == [0.25, 0.25, 0]
 
 
 @pytest.mark.parametrize("gpus", [-0.5, 1.5])
@@ -119,27 +58,44 @@ def test_an_address_where_nobody_answers_is_refused_at_once() -> None:
         RayBackend(address)
 
 
-def test_a_grid_on_ray_ends_like_one_in_process(store: Store, lab: Lab, straight: list[Any], on_ray: Any) -> None:
-    """The backend decides when a stage runs, never what comes out of it."""
-    summary = on_ray(store, lab)
+def test_a_grid_on_ray_ends_like_one_in_process(
+    store: Store, lab: Lab, straight: list[Any], on_ray: Any, tmp_path: Path
+) -> None:
+    """The backend decides when a stage runs, never what comes out of it; and nobody else gets at our cluster."""
+    seen: dict[str, Any] = {}
+
+    def look(count: int) -> None:
+        if count == 1:
+            seen["addresses"] = listening(ray_processes().keys() | {os.getpid()})
+            seen["stranger"] = stranger(ray.get_runtime_context().gcs_address, tmp_path)
+
+    summary = on_ray(store, lab, watch=Watch(look))
 
     assert (summary.exit_code, len(summary.reports)) == (0, 10)
     assert results(store) == straight
+    assert seen["addresses"] <= LOOPBACK
+    assert "RAY_AUTH_TOKEN" not in os.environ
+    assert seen["stranger"].returncode == 2
+    said = [line for line in seen["stranger"].stderr.splitlines() if "gcs_client.cc" not in line]
+    assert "wants a token, and this machine has none. Set RAY_AUTH_MODE=token" in said[-1]
 
 
 def test_one_bad_stage_blocks_only_what_is_behind_it(store: Store, lab: Lab, on_ray: Any) -> None:
-    """A poisoned stage must not end the night's sweep; neither one that raises nor one that kills its worker."""
+    """A poisoned stage must not end the night's sweep; be it one that raises, kills its worker, or hangs."""
     lab.spoil("raise", epoch=2, seed=0, round=0)
     lab.spoil("SIGKILL", epoch=2, seed=1, round=0)
+    lab.spoil("SIGSTOP", epoch=2, seed=0, round=1, lr=0.1, start="fresh")
 
-    summary = on_ray(store, lab)
+    summary = on_ray(store, lab, hang_after_s=2.0)
     errors = [row["error"] for row in store.stages().to_pylist() if row["status"] == "failed"]
 
-    assert (summary.count(Status.FAILED), len(summary.blocked), summary.count(Status.DONE)) == (2, 4, 4)
+    assert (summary.count(Status.FAILED), len(summary.blocked), summary.count(Status.DONE)) == (3, 4, 3)
     assert [error.split(":")[0].split(",")[0] for error in sorted(errors)] == [
         "ValueError",
+        "WorkerHung",
         "its worker process died 2 times",
     ]
+    assert Counter(event["kind"] for event in store.events()) == {"worker_died": 2, "hung": 1}
 
 
 def test_tune_giving_up_is_not_the_end(
@@ -162,8 +118,62 @@ def test_tune_giving_up_is_not_the_end(
     assert results(store) == straight
 
 
+def test_stages_see_the_gpus_that_they_were_given(
+    store: Store, lab: Lab, on_ray: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that sees all of them sits on another's card; one that needs more of it gets more, by itself."""
+    monkeypatch.setattr(ray_cluster.ray, "init", partial(ray.init, num_gpus=2))
+    axes = {"needs": [0.0, 0.25, 1.0]}
+
+    summary = on_ray(store, lab, Sweep("made up", axes, on_card, [0, 1], "cards"), slots=3)
+
+    rows = [line.split() for line in (lab.folder / "cards").read_text().splitlines()]
+    assert summary.exit_code == 0
+    assert {row[2] for row in rows if row[0] == "0.0"} == {"none"}
+    assert {row[2] for row in rows if row[0] != "0.0"} <= {"0", "1"}
+    assert sorted(float(row[1]) for row in rows if row[0] == "0.25") == [0.25, 0.25]
+    tried = [float(row[1]) for row in rows if row[0] == "1.0"]
+    assert (tried.count(1.0), tried.count(0.5) >= 1, tried.count(0.25) >= 1) == (2, True, True)
+    assert {event["kind"] for event in store.events()} == {"out_of_memory"}
+
+
 @pytest.fixture
-def on_ray(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
-    """Launches the made sweep on a Ray cluster of two cores, in which a worker may die once."""
-    monkeypatch.setattr(ray_backend, "WORKER_DEATHS", 1)
-    return lambda store, lab: go(store, lab, backend=lambda: RayBackend(slots=2))
+def on_ray(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Launches a sweep, by default the made one, on a Ray cluster of two cores, in which a worker may die once."""
+    monkeypatch.setattr(ray_gate, "WORKER_DEATHS", 1)
+
+    def launched(
+        store: Store, lab: Lab, sweep: Any = None, watch: Any = None, *, slots: int = 2, **options: Any
+    ) -> Any:
+        given = {"data_root": str(lab.folder), "checkpoint_every_s": 0.0, "retries": 0, **options}
+        return go(store, lab, sweep, watch, backend=lambda: RayBackend(slots=slots), options=given)
+
+    return launched
+
+
+def listening(pids: set[int]) -> set[str]:
+    """Addresses, as /proc writes them, that these processes take connections at."""
+    inodes, found = set(), set()
+    for pid in pids:
+        for link in Path(f"/proc/{pid}/fd").glob("*"):
+            try:
+                inodes.add(str(link.readlink()))
+            except OSError:  # closed meanwhile
+                continue
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            local, state, inode = (line.split()[column] for column in (1, 3, 9))
+            if state == "0A" and f"socket:[{inode}]" in inodes:
+                found.add(local.split(":")[0])
+    return found
+
+
+def stranger(address: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """A launch by somebody on this machine, who knows that a cluster is on its loopback at `address`, but no token."""
+    (folder / "made.py").write_text(SWEEP_FILE)
+    words = ["launch", str(folder / "made.py"), "--store", str(folder / "theirs"), "--address", address]
+    names = {name for name in os.environ if not name.startswith("RAY_")}
+    env = {name: os.environ[name] for name in names} | {"HOME": str(folder)}
+    knows = "from orchestrator import cli, ray_api; ray_api.stay_on_loopback(True); cli.main()"
+    command = [sys.executable, "-c", knows, *words]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=env, timeout=120)

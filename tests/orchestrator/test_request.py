@@ -24,6 +24,7 @@ from orchestrator.request import (
     sweep_name,
 )
 from orchestrator.store import Store
+from orchestrator.worker import Options
 from tests.orchestrator.fake_trainer import made_sweep
 
 
@@ -33,6 +34,8 @@ from tests.orchestrator.fake_trainer import made_sweep
         ({"device": "gpu"}, "--device gpu: give cpu or cuda"),
         ({"backend": BackendName.INPROCESS, "workers": 2}, "leave out --address and --workers"),
         ({"backend": BackendName.INPROCESS, "address": "a:1"}, "leave out --address and --workers"),
+        ({"device": "cpu", "gpus_per_stage": 0.5}, "GPUs that nothing would use"),
+        ({"checkpoint_every": 60.0, "hang_after": 60.0}, "--hang-after 60: a stage is heard of every"),
         ({"data_root": "/nowhere"}, r"--data-root /nowhere \(or WARMGRID_DATA\): no such folder"),
     ],
 )
@@ -45,6 +48,15 @@ def test_what_cannot_be_meant_is_refused(given: dict[str, Any], message: str) ->
 def test_one_worker_in_process_is_what_it_is() -> None:
     """A script that always gives --workers must be able to say 1."""
     assert Running(BackendName.INPROCESS, workers=1).workers == 1
+
+
+def test_what_is_asked_of_workers_reaches_them() -> None:
+    """An option that is understood and then dropped is worse than one that is not there."""
+    given = {"device": "cpu", "checkpoint_every": 5.0, "retries": 7, "hang_after": 60.0}
+
+    options = Options("t", **Running(**given).options)  # type: ignore[arg-type] # as the command line gives them
+
+    assert (options.device, options.checkpoint_every_s, options.retries, options.hang_after_s) == tuple(given.values())
 
 
 def test_the_in_process_backend_loads_no_ray(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,201 @@
+"""Watch: what Tune does not see or does not say: silent ends, lost answers, hung workers, nodes that come and go."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from orchestrator.files import log
+from orchestrator.ray_api import node_of, ray, tune
+from orchestrator.ray_cluster import Node, grows, live_nodes
+from orchestrator.ray_gate import Gate
+from orchestrator.ray_shapes import limits
+
+LOOK_S = 2.0  # between two looks at the nodes
+LOOK_AT_STORE_S = 5.0  # between two looks for stages that are committed while Tune says that they run
+COMMITTED_S = 10.0  # after which such a stage's answer counts as lost
+LOOKS_AT_PROGRESS = 4  # in the time after which a worker counts as hung
+LOST_WITH_NODE_S = 120.0  # Ray says of a node that it is dead up to a minute after its workers are
+
+
+@dataclass
+class Seen:
+    """What the watch knows of one trial.
+
+    Attributes:
+        progress: What the store said of its stage when it last changed, `since` when; None before the first look.
+        look: When to look again.
+        committed: Since when it is known to be committed.
+    """
+
+    trial: Any
+    progress: Mapping[str, Any] | None = None
+    since: float = 0.0
+    look: float = 0.0
+    committed: float | None = None
+
+
+@dataclass
+class Nodes:
+    """The nodes of the cluster at the last look.
+
+    Attributes:
+        grows: Whether it starts more of them for what waits.
+    """
+
+    known: dict[str, Node] = field(default_factory=dict)
+    grows: bool = False
+
+
+class Watch(tune.Callback):
+    """Looks around, in Tune's loop, after each of its steps; by the driver's own clock."""
+
+    def __init__(
+        self,
+        gate: Gate,
+        *,
+        most: int | None = None,
+        nodes: Callable[[], dict[str, Node]] = live_nodes,
+        can_grow: Callable[[], bool] = grows,
+        kill: Callable[[Any], None] = ray.kill,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Watch the trials of `gate`, and set its limits by what `nodes` gives; `most` as of `limits`."""
+        self._gate, self._most = gate, most
+        self._look_at_nodes, self._can_grow, self._kill, self._clock = nodes, can_grow, kill, clock
+        self._live: dict[str, Seen] = {}
+        self._seen = 0
+        self._nodes = Nodes()
+        self._next_look = self._next_store = float("-inf")
+        self._node_of: dict[str, str | None] = {}  # by actor
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing, as in `Gate`."""
+        return {}
+
+    def forget_trials(self) -> None:
+        """Tune begins anew, with other trials."""
+        self._live, self._seen = {}, 0
+
+    # What Tune tells.
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A trial has got an actor, a new one or a reused one."""
+        actor = trial.temporary_state.ray_actor
+        name = str(actor)
+        if name not in self._node_of:
+            self._node_of[name] = node_of(actor)
+        self._gate.began(trial.trial_id, self._node_of[name])
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Tune starts a trial again by itself: one on a node that is being drained, which it does not count."""
+        self._gate.waits_again(trial.trial_id)
+        if trial.trial_id in self._live:
+            self._live[trial.trial_id] = Seen(trial)
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Settle what is over in Tune's eyes and live in ours; now and then look at nodes, store and progress."""
+        for trial in trials[self._seen :]:
+            self._live[trial.trial_id] = Seen(trial)
+        self._seen = len(trials)
+        for trial_id in [name for name in self._live if name not in self._gate.live]:
+            del self._live[trial_id]
+        for trial_id, seen in list(self._live.items()):
+            if seen.trial.status in ("ERROR", "TERMINATED"):
+                self._gate.on_trial_complete(trial_id, seen.trial.last_result, seen.trial.status == "ERROR")
+        now = self._clock()
+        if now >= self._next_look:
+            self._next_look = now + LOOK_S
+            self.look_at_nodes()
+        if now >= self._next_store:
+            self._next_store = now + min(LOOK_AT_STORE_S, self._gate.options.hang_after_s / LOOKS_AT_PROGRESS)
+            self.look_at_store(now)
+            self.look_at_progress(now)
+
+    # Lost answers and hung workers.
+
+    def _running(self) -> list[tuple[str, Seen]]:
+        """Trials that have a worker."""
+        trials = self._gate.trials
+        return [(name, seen) for name, seen in self._live.items() if name in trials and trials[name].began is not None]
+
+    def look_at_store(self, now: float) -> None:
+        """Settle what has been committed for `COMMITTED_S` without Tune's noticing; its worker's answer was lost.
+
+        One listing tells for all: of a committed stage there is no note that it runs.
+        """
+        running = self._running()
+        noted = self._gate.store.noted() if running else set()
+        for trial_id, seen in running:
+            key = self._gate.live[trial_id].key
+            if key in noted or not self._gate.store.is_committed(key):
+                seen.committed = None
+            elif seen.committed is None:
+                seen.committed = now
+            elif now - seen.committed >= COMMITTED_S:
+                log.warning("stage %s: committed, but its worker's answer was lost; the worker is killed.", key)
+                self._gate.note("answer_lost", key=key, node=self._gate.trials[trial_id].node)
+                self._end(trial_id, partial(self._gate.on_trial_complete, trial_id, error=True))
+
+    def look_at_progress(self, now: float) -> None:
+        """Kill the workers whose stage has not moved for too long.
+
+        What moves is what they note in the store: when they begin, and at every resume point.
+        """
+        for trial_id, seen in self._running():
+            if now < seen.look:
+                continue
+            hang_s = self._gate.hang_s(trial_id)
+            seen.look = now + hang_s / LOOKS_AT_PROGRESS
+            progress = self._gate.store.running(self._gate.live[trial_id].key)
+            if progress != seen.progress:
+                seen.progress, seen.since = progress, now
+            elif now - seen.since >= hang_s:
+                host = str(progress.get("host") or "a worker that never began")
+                self._end(trial_id, partial(self._gate.settle_hung, trial_id, now - seen.since, host))
+
+    def _end(self, trial_id: str, settle: Callable[[], None]) -> None:
+        """Kill a trial's worker and settle it; what Tune says of it afterwards is not news any more."""
+        actor = self._live.pop(trial_id).trial.temporary_state.ray_actor
+        if actor is not None:
+            self._kill(actor)
+        settle()
+
+    # Nodes.
+
+    def look_at_nodes(self) -> None:
+        """Tell of nodes that came, are about to go, or are gone; ask of the cluster what it has room for."""
+        nodes, before = self._look_at_nodes(), self._nodes.known
+        since = self._clock() - LOST_WITH_NODE_S
+        self._gate.deaths[:] = [death for death in self._gate.deaths if death[0] >= since]
+        if before:
+            for node in (nodes[name] for name in nodes.keys() - before.keys()):
+                log.warning("node %s joined.", node)
+                self._gate.note("node_added", node=node.id, name=str(node))
+            for node in (node for name, node in nodes.items() if node.draining and name in before):
+                if not before[node.id].draining:
+                    log.warning("node %s is about to be taken away; nothing new starts there.", node)
+                    self._gate.note("node_draining", node=node.id, name=str(node))
+            for node in (before[name] for name in before.keys() - nodes.keys()):
+                self._lost(node)
+        self._nodes = Nodes(nodes, self._nodes.grows or self._can_grow())
+        self._gate.names.update((node.id, node.name) for node in nodes.values())
+        self._gate.limits = limits(
+            [node.resources for node in nodes.values() if not node.draining],
+            self._gate.gpu_shape,
+            self._gate.cpu_shape,
+            mixed=self._gate.is_mixed,
+            grows=self._nodes.grows,
+            most=self._most,
+        )
+
+    def _lost(self, node: Node) -> None:
+        """Note a node that is gone, with the stages that it took along."""
+        keys = {key for _, where, key in self._gate.deaths if where == node.id}
+        keys |= {trial.handout.key for trial in self._gate.trials.values() if trial.node == node.id}
+        stages = f" with {len(keys)} stages, which are tried again" if keys else ""
+        log.warning("node %s %s%s.", node, "was taken away" if node.draining else "is lost", stages)
+        self._gate.note("node_lost", node=node.id, name=str(node), keys=sorted(keys), drained=node.draining)

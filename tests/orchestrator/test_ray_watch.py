@@ -1,0 +1,236 @@
+"""What Tune does not see or say is found: lost answers, hung workers, nodes that come and go."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from orchestrator import Stage, ray_watch
+from orchestrator.backend import Settler
+from orchestrator.ray_cluster import Node
+from orchestrator.ray_gate import Gate
+from orchestrator.ray_shapes import GROWTH
+from orchestrator.ray_watch import Watch
+from orchestrator.schedule import Schedule
+from orchestrator.seam import Status
+from orchestrator.store import Store
+from orchestrator.worker import Options, Report
+from tests.orchestrator.fake_trainer import Walk, run
+
+HANG_S = 100.0
+FACTS = {"attempts": 1, "wall_seconds": 0.0, "started_at": "2026-01-01T00:00:00+00:00", "host": "far"}
+
+
+class Scene:
+    """A gate and its watch on a clock of numbers, and a cluster as a test says."""
+
+    def __init__(self, store: Store, stages: int = 1) -> None:
+        self.store, self.now, self.can_grow = store, 0.0, False
+        self.reports: list[Report] = []
+        self.noted: list[dict[str, Any]] = []
+        self.killed: list[str] = []
+        self.nodes = {"a": Node("a", "a", {"CPU": 9.0})}
+        made = [Stage(Walk(seed=seed)) for seed in range(stages)]
+        schedule = Schedule(made, lambda stage: stage.config.work())
+        settles = Settler(schedule, lambda report, _: self.reports.append(report), retries=9, clock=lambda: self.now)
+        note = lambda kind, **facts: self.noted.append({"kind": kind, **facts})  # noqa: E731 - shorter than a method
+        options = Options("t", hang_after_s=HANG_S)
+        self.gate = Gate(settles, store, options, note=note, clock=lambda: self.now)
+        self.watch = Watch(
+            self.gate,
+            nodes=lambda: dict(self.nodes),
+            can_grow=lambda: self.can_grow,
+            kill=self.killed.append,
+            clock=lambda: self.now,
+        )
+        self.trials: list[Any] = []
+        self.started = 0
+
+    def start(self, node: str = "a") -> str:
+        """Have Tune start the next stage; its key."""
+        name = f"trial{self.started}"
+        self.started += 1
+        assert self.gate.suggest(name)
+        state = SimpleNamespace(ray_actor=f"actor of {name}")
+        trial = SimpleNamespace(trial_id=name, status="RUNNING", last_result=None, temporary_state=state)
+        self.trials.append(trial)
+        self.gate.began(name, node)
+        return self.gate.live[name].key
+
+    def pass_s(self, seconds: float) -> None:
+        """Let Tune go through its loop for so long."""
+        for _ in range(int(seconds)):
+            self.now += 1
+            self.watch.on_step_end(0, self.trials)
+
+    @property
+    def kinds(self) -> list[str]:
+        """Events so far."""
+        return [event["kind"] for event in self.noted]
+
+
+@pytest.fixture
+def scene(store: Store) -> Scene:
+    """One stage, on a cluster of one node."""
+    return Scene(store)
+
+
+def test_a_trial_that_tune_ended_in_silence_is_found(scene: Scene) -> None:
+    """Tune forgets to tell its searcher of a failed reset; the launch would hang."""
+    key = scene.start()
+    scene.trials[0].status = "ERROR"
+
+    scene.pass_s(1)
+
+    assert scene.gate.suggest("again") is not None
+    assert scene.gate.live["again"].key == key
+
+
+def test_a_worker_without_progress_is_killed(scene: Scene) -> None:
+    """One deadlock in a data loader would hold its GPU until somebody looks."""
+    scene.store.note_running(scene.start(), FACTS)
+
+    scene.pass_s(HANG_S - 1)
+    before = list(scene.killed)
+    scene.pass_s(HANG_S / 2)
+
+    assert (before, scene.killed, scene.kinds) == ([], ["actor of trial0"], ["hung"])
+    assert scene.noted[0]["host"] == "far"
+    assert scene.reports == []  # it will be tried again
+
+
+def test_a_worker_that_never_begins_counts_as_hung_too(scene: Scene) -> None:
+    """A file server that does not answer hangs it before it has noted anything."""
+    scene.start()
+
+    scene.pass_s(1.5 * HANG_S)
+
+    assert scene.noted[0]["host"] == "a worker that never began"
+
+
+def test_progress_keeps_a_worker_alive(scene: Scene) -> None:
+    """A stage may take days, as long as its epochs end."""
+    key = scene.start()
+
+    for epoch in range(8):
+        scene.store.note_running(key, {**FACTS, "epoch": epoch})
+        scene.pass_s(HANG_S * 0.7)
+
+    assert (scene.killed, scene.noted) == ([], [])
+
+
+def test_waiting_for_a_machine_is_not_hanging(scene: Scene) -> None:
+    """An autoscaler takes minutes, a full cluster days."""
+    scene.start()
+    scene.gate.trials["trial0"].began = None
+
+    scene.pass_s(3 * HANG_S)
+
+    assert scene.noted == []
+
+
+def test_a_committed_stage_whose_answer_was_lost_is_settled(scene: Scene) -> None:
+    """After 20 s without a network Tune goes on waiting for 300 s, and all that starts from the stage with it."""
+    key = scene.start()
+    assert run(Stage(Walk()), scene.store).status is Status.DONE
+
+    scene.pass_s(9)
+    before = list(scene.reports)
+    scene.pass_s(9)
+
+    assert (before, scene.killed, scene.kinds) == ([], ["actor of trial0"], ["answer_lost"])
+    assert [(report.key, report.status) for report in scene.reports] == [(key, Status.DONE)]
+
+
+def test_an_answer_that_comes_in_time_is_not_lost(scene: Scene) -> None:
+    """A commit and its answer are never at the same moment."""
+    scene.start()
+    report = run(Stage(Walk()), scene.store)
+    scene.pass_s(8)
+
+    scene.gate.on_trial_complete("trial0", {"report": report})
+    scene.pass_s(30)
+
+    assert (scene.killed, scene.noted, len(scene.reports)) == ([], [], 1)
+
+
+def test_a_node_that_is_lost_is_told_with_its_stages(store: Store) -> None:
+    """Ray says that workers died, and up to a minute later that their node did; it is one event."""
+    scene = Scene(store, stages=3)
+    scene.nodes["b"] = Node("b", "b", {"CPU": 9.0})
+    keys = [scene.start("b"), scene.start("b"), scene.start("a")]
+    scene.pass_s(3)
+
+    scene.gate.on_trial_complete("trial0", error=True)
+    scene.pass_s(15)
+    del scene.nodes["b"]
+    scene.pass_s(3)
+
+    assert scene.kinds == ["worker_died", "node_lost"]
+    assert scene.noted[1]["keys"] == sorted(keys[:2])
+    assert (scene.noted[1]["node"], scene.noted[1]["drained"]) == ("b", False)
+
+
+def test_a_node_that_comes_is_used(scene: Scene) -> None:
+    """Whoever adds a machine in the middle of a sweep wants stages on it."""
+    scene.pass_s(3)
+    before = scene.gate.limits.cpu
+
+    scene.nodes["b"] = Node("b", "b", {"CPU": 9.0})
+    scene.pass_s(3)
+
+    assert (scene.kinds, scene.gate.limits.cpu - before) == (["node_added"], 9)
+
+
+def test_a_node_that_is_drained_is_said_once_and_given_nothing(scene: Scene) -> None:
+    """A spot machine has two minutes to live: nothing must be planned for it."""
+    scene.pass_s(3)
+    before = scene.gate.limits.cpu
+
+    scene.nodes["a"] = Node("a", "a", {"CPU": 9.0}, draining=True)
+    scene.pass_s(9)
+    drained = scene.gate.limits.cpu
+    del scene.nodes["a"]
+    scene.pass_s(3)
+
+    assert scene.kinds == ["node_draining", "node_lost"]
+    assert (scene.noted[1]["drained"], before - drained) == (True, 9)
+
+
+def test_a_cluster_that_can_grow_is_asked_for_more(scene: Scene) -> None:
+    """Its autoscaler may say that it is there only some seconds after its head."""
+    scene.pass_s(3)
+    before = scene.gate.limits.cpu
+
+    scene.can_grow = True
+    scene.pass_s(3)
+
+    assert (before, scene.gate.limits.cpu) == (11, 9 + GROWTH)
+
+
+def test_a_new_experiment_of_tunes_is_watched_from_its_start(scene: Scene) -> None:
+    """After Tune gave up its trials are others; taken for the old ones they would never be looked at."""
+    scene.start()
+    scene.pass_s(1)
+    scene.gate.settle_all()
+
+    scene.watch.forget_trials()
+    scene.trials.clear()
+    scene.start()
+    scene.pass_s(1.5 * HANG_S)
+
+    assert scene.kinds == ["hung"]
+
+
+def test_looks_cost_little(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tune's loop turns ten times a second; a store behind a network answers in a tenth of one."""
+    scene.start()
+    asked = []
+    monkeypatch.setattr(scene.store, "running", lambda key: asked.append(key) or {"epoch": len(asked)})
+    monkeypatch.setattr(scene.store, "noted", lambda: asked.append("all") or set(FACTS))
+
+    scene.pass_s(200)
+
+    assert len(asked) <= 200 / ray_watch.LOOK_AT_STORE_S + 200 / (HANG_S / ray_watch.LOOKS_AT_PROGRESS) + 2
