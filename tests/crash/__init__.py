@@ -1,0 +1,1 @@
+"""Tests that kill processes, cut the power, and look at what is left."""
