@@ -1,15 +1,25 @@
-"""What a sweep is said to cost is what its stages add up to: nothing twice, nothing left out, nothing guessed."""
+"""What a sweep is said to cost is what its stages add up to: nothing twice, nothing left out, nothing guessed.
+
+And what stages cost beside their training is measured with all processes that take part.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benchmarks.cost import Cost, Group, cost_table, loads, summed
+from benchmarks.noop import SWEEP_FILE
+from benchmarks.overhead import Failed, Run, measured, table
 from orchestrator import catalogue
+from orchestrator.backend import InProcessBackend
+from orchestrator.launch import launch
 from orchestrator.plan import Plan, plan
+from orchestrator.store import Store
+from tests.orchestrator.launches import Watch
 from trainers.inits import Init, RandomInit, WarmStart
 from trainers.optimizers import SGD, Adam
 from trainers.stopping import Epochs, TrainAccuracy
@@ -105,3 +115,42 @@ def test_the_table_says_which_stages_its_expectation_is_of() -> None:
     row = cost_table([Cost("a", 4, 3, 2, 2.5e9, 120.0, 7.0)]).splitlines()[-1]
 
     assert row == "| a | 4 | 2.50 | 120 | 7.00 for 2 of 3 stages |"
+
+
+def test_stages_that_train_nothing_are_committed_all_the_same(tmp_path: Path) -> None:
+    """Stages that fail at once would make warmgrid look fast."""
+    file, store = tmp_path / "overhead.py", Store(str(tmp_path / "store"))
+    file.write_text(SWEEP_FILE.format(n=3))
+
+    summary = launch(catalogue.find(str(file)).sweep, store, InProcessBackend, Watch(), source=str(file))
+
+    assert (summary.exit_code, len(summary.reports), store.stages().num_rows) == (0, 3, 3)
+
+
+def test_a_run_is_measured_with_the_processes_that_it_starts(tmp_path: Path) -> None:
+    """A worker's CPU seconds are most of what a stage costs."""
+    burn = "import time\nwhile time.process_time() < 1: pass"
+    word = f"import subprocess, sys; open('left', 'w').write('1234'); subprocess.run([sys.executable, '-c', {burn!r}])"
+
+    run = measured("made", 1, ["-c", f"import os; os.chdir({str(tmp_path)!r}); {word}"], tmp_path)
+
+    assert (run.files, run.bytes) == (1, 4)
+    assert run.cpu_s["daemons"] > 0.2  # looked at twice a second
+    assert run.peak_mib > 1
+
+
+def test_a_run_that_fails_is_no_measurement(tmp_path: Path) -> None:
+    """A command that fails at once would be the fastest of all."""
+    with pytest.raises(Failed, match="made to fail"):
+        measured("made", 1, ["-c", "raise ValueError('made to fail')"], tmp_path)
+
+
+def test_the_table_of_overheads_says_how_many_were_run() -> None:
+    """A cost a stage from 24 trials must not pass for one from 10,000."""
+    runs = [Run("made", 4, wall, {"driver": 1, "workers": 2, "daemons": 1}, 5, 8, 4096, 0.5) for wall in (1, 2, 6)]
+
+    head, _, row = table(runs).splitlines()
+
+    cells = dict(zip(head.split(" | "), row.split(" | "), strict=True))
+    assert (cells["n"], cells["rounds"], cells["wall s"]) == ("4", "3", "2.0 [1.0-6.0]")
+    assert (cells["CPU ms a stage"], cells["files"], cells["KiB a stage"]) == ("1000.0 [1000.0-1000.0]", "8", "1.0")
