@@ -61,6 +61,7 @@ class Result:
         grids: How many grids it took until so many had been killed.
         found: Sum over the grids.
         epochs: Needed, and trained more than once or for nothing.
+        failed: Runs that nobody killed and that ended with an error; each was followed by another one.
     """
 
     fault: str
@@ -69,6 +70,7 @@ class Result:
     found: Difference = field(default_factory=lambda: Difference(0, 0, 0, 0))
     epochs: int = 0
     repeated: int = 0
+    failed: int = 0
     seconds: float = 0.0
     remarks: list[str] = field(default_factory=list)
 
@@ -85,13 +87,14 @@ class Result:
         told = "; ".join(self.remarks) or "-"
         return (
             f"| {self.fault} | {self.kills} | {self.grids} | {f.rows:,} | {f.lost} | {f.doubled} | {f.differing} "
-            f"| {self.repeated} of {self.epochs:,} | {self.seconds:.0f} | {told} |"
+            f"| {self.repeated} of {self.epochs:,} | {self.failed} | {self.seconds:.0f} | {told} |"
         )
 
 
 HEAD = (
-    "| fault | kills | grids | rows | lost | doubled | differing | epochs repeated | seconds | remarks |\n"
-    "|---|--:|--:|--:|--:|--:|--:|--:|--:|---|"
+    "| fault | kills | grids | rows | lost | doubled | differing | epochs repeated | failed runs | seconds "
+    "| remarks |\n"
+    "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|"
 )
 
 
@@ -130,13 +133,14 @@ class Bench:
         result = Result("SIGKILL of the driver, then resume")
         for home in self.grids(result, rounds, reference, "drivers"):
             processes = Marked(home / "log")
-            while result.kills < rounds and self.start_and_kill(processes, self.goes_on(home), home):
+            code = None
+            while result.kills < rounds and (code := self.start_and_kill(processes, self.goes_on(home), home)) is None:
                 result.kills += 1
-            must_end(processes, self.goes_on(home), home)
+            result.failed += bool(code) + must_end(processes, self.goes_on(home), home)
         return result
 
-    def start_and_kill(self, processes: Marked, words: list[str], home: Path) -> bool:
-        """Start a driver and kill it at some moment; False if it ended before."""
+    def start_and_kill(self, processes: Marked, words: list[str], home: Path) -> int | None:
+        """Start a driver and kill it at some moment; its exit code if it ended before."""
         before, driver = epochs_trained(home), processes.start(words)
         if self.draw.random() > EARLY_SHARE:
             wait_until(lambda: epochs_trained(home) > before or driver.poll() is not None)
@@ -144,12 +148,11 @@ class Bench:
         else:
             wait_s = self.draw.uniform(0, EARLY_S)
         try:
-            driver.wait(wait_s)
+            return driver.wait(wait_s)
         except subprocess.TimeoutExpired:
             driver.kill()
             driver.wait()
-            return True
-        return False
+            return None
 
     def goes_on(self, home: Path) -> list[str]:
         """``resume``, or ``launch`` as long as the store remembers none."""
@@ -166,8 +169,7 @@ class Bench:
                 workers = processes.find("ray::")
                 victims = [pid for pid in workers if "StageTrial" in command_of(pid)]
                 result.kills += bool(victims) and kill(self.draw.choice(victims))
-            driver.wait()
-            must_end(processes, self.goes_on(home), home)
+            result.failed += bool(driver.wait()) + must_end(processes, self.goes_on(home), home)
         return result
 
     def something_ends(self, driver: subprocess.Popen[bytes], home: Path) -> bool:
@@ -195,8 +197,8 @@ class Bench:
                     nodes.pop(self.draw.randrange(len(nodes))).lose()
                     result.kills += 1
                     nodes.append(cluster.add(1))
-                driver.wait()
-            must_end(Marked(home / "log"), self.goes_on(home), home)
+                result.failed += bool(driver.wait())
+            result.failed += must_end(Marked(home / "log"), self.goes_on(home), home)
         return result
 
     def grids(self, result: Result, rounds: int, reference: Path, name: str) -> Iterator[Path]:
@@ -215,18 +217,22 @@ class Bench:
         """SIGKILL the driver of raw Ray Tune, then restore."""
         result, began = Result("raw Ray Tune: SIGKILL of the driver, then Tuner.restore"), time.monotonic()
         calm = self.folder("tune-undisturbed")
-        must_end(Marked(calm / "log"), self.tune_words(calm), calm)
+        result.failed += must_end(Marked(calm / "log"), self.tune_words(calm), calm)
         undisturbed, needed = rows_of_tune(calm), epochs_trained(calm)
         while result.kills < rounds:
             home = self.folder(f"tune-{result.grids}")
             processes = Marked(home / "log")
-            while result.kills < rounds and self.start_and_kill(processes, self.tune_words(home), home):
+            code = None
+            while (
+                result.kills < rounds and (code := self.start_and_kill(processes, self.tune_words(home), home)) is None
+            ):
                 result.kills += 1
                 wait_until(
                     lambda processes=processes: not processes.find("ray::"), 20
                 )  # else two drivers share the files
-            code = processes.start(self.tune_words(home)).wait()
-            processes.end()
+            result.failed += bool(code)
+            code, failed = ended(processes, self.tune_words(home))
+            result.failed += failed
             result.add(Difference.between(undisturbed, rows_of_tune(home)))
             result.epochs += needed
             result.repeated += epochs_trained(home) - needed
@@ -260,17 +266,31 @@ def command_of(pid: int) -> str:
         return ""
 
 
-def must_end(processes: Marked, words: list[str], home: Path) -> None:
-    """Run a command to its end, and end what it left; again if Ray could not be started, as on a machine too busy.
+def ended(processes: Marked, words: list[str]) -> tuple[int, int]:
+    """Run a command to its end, and end what it left; again if it fails, as where Ray cannot be started in time.
 
-    Raises:
-        SystemExit: it failed.
+    Returns:
+        The last run's exit code, and how many failed.
     """
-    for _ in range(TRIES):
+    code = failed = 0
+    for failed in range(TRIES):
         code = processes.start(words).wait()
         processes.end()
         if not code:
-            return
+            return code, failed
+        print(f"exit code {code}: {' '.join(words)}", file=sys.stderr)
+    return code, failed + 1
+
+
+def must_end(processes: Marked, words: list[str], home: Path) -> int:
+    """The same; how many runs failed before one did not.
+
+    Raises:
+        SystemExit: all failed.
+    """
+    code, failed = ended(processes, words)
+    if not code:
+        return failed
     raise SystemExit(f"{' '.join(words)}: exit code {code}\n{(home / 'log').read_text()[-3000:]}")
 
 

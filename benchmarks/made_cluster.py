@@ -84,6 +84,9 @@ class MadeStore:
     def is_committed(self, key: str) -> bool:
         return key in self.commits
 
+    def is_startable(self, key: str) -> bool:
+        return key in self.commits
+
     def find_row(self, key: str) -> dict[str, Any] | None:
         return {"key": key, "status": str(Status.DONE)} if key in self.commits else None
 

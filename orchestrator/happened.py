@@ -46,11 +46,35 @@ TELLS_APART: dict[str, tuple[str, ...]] = {
     "node_added": ("node",),
     "node_draining": ("node",),
     "worker_died": ("name",),
+    "handed_back": ("name",),
     "hung": ("host",),
     "out_of_memory": ("gpus", "again_gpus"),
     "retried": ("error",),
     "tune_stopped": ("error",),
 }
+
+
+# Facts without which an event of a kind cannot be told.
+NEEDS: dict[str, dict[str, Any]] = {
+    "node_lost": {"node": str, "keys": list},
+    "worker_died": {"key": str},
+    "retried": {"key": str, "error": str | None, "again_s": int | float},
+    "out_of_memory": {"key": str, "gpus": int | float, "again_gpus": int | float | None},
+}
+
+
+def is_sound(event: Event) -> bool:
+    """Whether an event can be told; one that a disk or a hand has changed says nothing."""
+    facts, keys = {name: fact for name, fact in event.items() if name != "keys"}, event.get("keys", [])
+    if not isinstance(keys, list) or not all(isinstance(fact, str | int | float | None) for fact in facts.values()):
+        return False
+    try:
+        has_zone = time_of(event).tzinfo is not None
+    except ValueError:
+        return False
+    needs = NEEDS.get(event["kind"], {})
+    is_told = all(isinstance(event.get(name), needed) for name, needed in needs.items())
+    return has_zone and is_told and all(isinstance(key, str) for key in (event.get("key", ""), *keys))
 
 
 def without_repeats(events: Sequence[Event]) -> list[Event]:
@@ -92,6 +116,8 @@ def what(event: Event, count: int) -> str:
         "node_added": f"node {name} joined",
         "node_draining": f"node {name} was about to be taken away",
         "worker_died": f"{times}a worker on {name} died; its stage was tried again",
+        "handed_back": f"{times}a worker on {name} had to leave, and handed its stage back",
+        "not_begun": f"{times}a worker was leaving, had ended or did not start; another one was given its stage",
         "hung": f"{times}a worker on {event.get('host')} made no progress for {event.get('seconds')} s, and was killed",
         "answer_lost": f"{times}the answer of a worker that had committed was lost",
         "lease lost": f"{times}a worker came back after its stage was given to another, and wrote nothing",

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from orchestrator.happened import at, sentences, time_of
+from orchestrator.happened import at, is_sound, sentences, time_of
 from orchestrator.launch import remembered
 from orchestrator.plan import plan
 from orchestrator.progress import settings
@@ -38,7 +38,7 @@ def overview(
     counts = Counter(statuses.values())
     mine = [rows[key] for key in statuses if key in rows]
     stages = {stage.key: stage for stage in planned.stages}
-    events = [event for event in store.events() if is_of(event, sweep, stages)]
+    events = [event for event in store.events() if is_sound(event) and is_of(event, sweep, stages)]
     now = datetime.now(UTC)
     notes = {key: store.running(key) for key in stages if statuses[key] in (Status.RUNNING, Status.INTERRUPTED)}
     return {

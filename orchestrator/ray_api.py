@@ -22,6 +22,7 @@ for _name, _value in SETTINGS.items():
 
 import ray  # noqa: E402 - Ray reads the settings above while it is imported
 from ray import cloudpickle, tune  # noqa: E402
+from ray._common.utils import get_default_ray_temp_dir  # noqa: E402
 from ray._private import ray_constants  # noqa: E402
 from ray._private.state import state  # noqa: E402
 from ray.exceptions import RayError  # noqa: E402
@@ -48,6 +49,11 @@ def has_token() -> bool:
 def stay_on_loopback(is_on: bool) -> None:
     """Whether a cluster that is started next binds all its ports to 127.0.0.1, which is Ray's way on other systems."""
     ray_constants.ENABLE_RAY_CLUSTER = not is_on
+
+
+def logs_folder() -> str:
+    """Where Ray's daemons of this machine write what they have to say, those that were started last."""
+    return f"{get_default_ray_temp_dir()}/{ray_constants.SESSION_LATEST}/logs"
 
 
 def draining_nodes() -> set[str]:

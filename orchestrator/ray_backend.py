@@ -16,6 +16,7 @@ Measured of Ray 2.60, and the reason for what looks odd here:
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import tempfile
@@ -25,9 +26,9 @@ from types import ModuleType
 from typing import Any
 
 from orchestrator.backend import Backend, OnReport, settler
-from orchestrator.errors import ConfigError
+from orchestrator.errors import ConfigError, SweepError
 from orchestrator.files import log
-from orchestrator.ray_api import Searcher, cloudpickle, tune
+from orchestrator.ray_api import RayError, Searcher, cloudpickle, logs_folder, tune
 from orchestrator.ray_cluster import cluster, grows, knock, last_line, live_nodes
 from orchestrator.ray_gate import Gate
 from orchestrator.ray_shapes import AHEAD, MOST, Shape
@@ -38,7 +39,7 @@ from orchestrator.worker import LEAVING, Options, Report, leave_on_sigterm, run_
 
 __all__ = ["Gate", "RayBackend", "Searcher", "StageTrial", "Watch"]
 
-FIT_ATTEMPTS = 5
+FIT_ATTEMPTS = 5  # of Tune, one after the other, in which no stage ends
 SHARE = 0.25  # of a GPU, where nothing else is asked for
 
 
@@ -154,21 +155,27 @@ class RayBackend(Backend):
 
     def _run(self, gate: Gate, schedule: Schedule, scratch: str) -> None:
         watch = Watch(gate, most=self._most, can_grow=grows if self.address else lambda: False)
-        for attempt in range(FIT_ATTEMPTS):
-            watch.forget_trials()
-            watch.look_at_nodes()  # what there is room for
+        in_vain = 0
+        for attempt in itertools.count():
+            left = gate.left
             try:
+                watch.forget_trials()
+                watch.look_at_nodes()  # what there is room for
                 self._fit(gate, watch, f"{scratch}/{attempt}")
                 gate.settle_all()
                 return
-            except RuntimeError as error:  # what Tune makes of anything it did not expect
-                if attempt == FIT_ATTEMPTS - 1:
-                    raise
-                log.warning("Ray Tune stopped (%s); starting the missing stages again.", last_line(error))
+            except (RuntimeError, RayError) as error:  # what Tune makes of anything it did not expect
                 gate.note("tune_stopped", error=last_line(error))
                 gate.settle_all()
                 if schedule.is_stopped:
                     return
+                in_vain = in_vain + 1 if gate.left == left else 1
+                if in_vain == FIT_ATTEMPTS:
+                    raise SweepError(
+                        f"Ray Tune stopped {in_vain} times, and no stage ended between: {last_line(error)}. What is "
+                        f"committed is kept, and `warmgrid resume` goes on; Ray's logs are in {logs_folder()}."
+                    ) from error
+                log.warning("Ray Tune stopped (%s); starting the missing stages again.", last_line(error))
 
     @property
     def _most(self) -> int | None:
@@ -185,6 +192,8 @@ class RayBackend(Backend):
         if gpus is None:
             has_gpus = any(node.resources.get("GPU") for node in live_nodes().values())
             gpus = SHARE if device != "cpu" and has_gpus else 0.0
+            if not gpus and device != "cpu" and self.address is not None and grows():
+                log.warning("no node has a GPU yet, so none is asked for. To have some started: --gpus-per-stage 0.25")
         shape = Shape(self.cpus_per_stage, gpus)
         for name, amount in shape.bundle.items():
             if amount <= max((node.resources.get(name, 0) for node in live_nodes().values()), default=0):

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import ConfigError
+from orchestrator.files import log
 from orchestrator.ray_api import (
     LAUNCHER_LABEL,
     SETTINGS,
@@ -31,6 +32,7 @@ from orchestrator.ray_api import (
     draining_nodes,
     has_second_autoscaler,
     has_token,
+    logs_folder,
     ray,
     reread_token,
     stay_on_loopback,
@@ -38,6 +40,7 @@ from orchestrator.ray_api import (
 
 KNOCK_S = 5.0
 JOIN_TRIES = "6"  # then a cluster that lets nobody in is given up
+STARTS = 3  # of Ray on this machine: it gives its daemons 30 s, in which one that does much else may not start them
 FOR_WORKERS = ("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO",)  # what also holds where others started the cluster
 
 
@@ -115,17 +118,49 @@ COMMON: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "con
 def own_cluster(cores: int) -> Iterator[None]:
     """A cluster on this machine that nobody else can reach."""
     with environment({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_AUTH_TOKEN_PATH": None}):
+        start(cores)
+        yield
+
+
+def start(cores: int) -> None:
+    """Start Ray's daemons; again if they do not come up in the time that Ray gives them.
+
+    Raises:
+        ConfigError: they never do.
+    """
+    for left in reversed(range(STARTS)):
+        before = children()
         stay_on_loopback(True)
         try:
             ray.init("local", num_cpus=cores, include_dashboard=False, _node_ip_address="127.0.0.1", **COMMON)
+            return
         except Exception as error:  # Ray's, of this very type, where its daemons do not come up in 30 s
-            raise ConfigError(
-                f"Ray could not be started on this machine: {last_line(error)} Try again when less runs here, or train "
-                f"without it: --backend inprocess."
-            ) from error
+            end(children() - before)  # Ray leaves those that did; they would only make the machine slower
+            ray.shutdown()
+            if not left:
+                raise ConfigError(
+                    f"Ray could not be started on this machine, tried {STARTS} times: {last_line(error)} Its logs are "
+                    f"in {logs_folder()}. Try again when less runs here, or train without it: --backend inprocess."
+                ) from error
+            log.warning("Ray did not start (%s) Trying again.", last_line(error))
         finally:
             stay_on_loopback(False)
-        yield
+
+
+def children() -> set[int]:
+    """Numbers of the processes that this one has started and that live; none where the system does not tell."""
+    found: set[int] = set()
+    for file in Path("/proc/self/task").glob("*/children"):
+        with contextlib.suppress(OSError):  # its thread has just ended
+            found.update(map(int, file.read_text().split()))
+    return found
+
+
+def end(pids: set[int]) -> None:
+    """SIGKILL these processes."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 @contextlib.contextmanager

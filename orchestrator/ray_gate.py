@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -9,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from orchestrator.backend import Note, Settler
+from orchestrator.errors import StoreError
 from orchestrator.files import log
 from orchestrator.ray_api import Searcher, cloudpickle
 from orchestrator.ray_shapes import Limits, Shape
@@ -150,20 +152,26 @@ class Gate(Searcher):
     def _await_end(self, key: str) -> None:
         """Wait a moment until a worker that was just killed holds its stage no more: its failure can be recorded."""
         deadline = time.monotonic() + DEAD_S
-        while self.store.is_held(key) and time.monotonic() < deadline:
-            time.sleep(0.1)
+        with contextlib.suppress(StoreError):  # then its failure cannot be recorded either, and that is said
+            while self.store.is_held(key) and time.monotonic() < deadline:
+                time.sleep(0.1)
 
     def settle_all(self) -> None:
         """Tune has ended: what it still had is committed, or ready again, or called off."""
         for trial_id in list(self.trials):
             trial = self._let_go(trial_id)
             if trial is not None:
-                self._settle(trial, committed_report(trial.handout.key, self.store) or self._if_stopped(trial))
+                self._settle(trial, self._committed(trial.handout.key) or self._if_stopped(trial))
 
     @property
     def is_stopped(self) -> bool:
         """Whether the launch was asked to stop, and nothing runs: what waits need not be waited for."""
         return self._schedule.is_stopped and not any(trial.began is not None for trial in self.trials.values())
+
+    @property
+    def left(self) -> int:
+        """How many stages are not over."""
+        return self._left.total()
 
     @property
     def is_mixed(self) -> bool:
@@ -258,7 +266,7 @@ class Gate(Searcher):
         If the stage was committed all the same, the store knows.
         """
         key = trial.handout.key
-        if (report := committed_report(key, self.store)) is not None:
+        if (report := self._committed(key)) is not None:
             return report
         if (report := self._if_stopped(trial)) is not None:
             return report
@@ -269,7 +277,18 @@ class Gate(Searcher):
         deaths = f"its worker process died {WORKER_DEATHS + 1} times, or could not be started"
         return lost_report(trial.handout, self.store, self.options, f"{deaths}; Ray's log folder says why")
 
+    def _committed(self, key: str) -> Report | None:
+        """The report of a stage that is committed; while the store is away, none: its next worker will find it."""
+        try:
+            return committed_report(key, self.store)
+        except StoreError as error:
+            log.warning("stage %s: not known whether it is committed. %s", key, error)
+            return None
+
     def _note_death(self, trial: Trial) -> None:
+        if trial.began is None:  # its worker was to leave, had ended while it waited for work, or was never there
+            self.note("not_begun", key=trial.handout.key)
+            return
         self.note("worker_died", key=trial.handout.key, node=trial.node, name=self.names.get(trial.node or ""))
         if trial.node is not None:
             self.deaths.append((self.clock(), trial.node, trial.handout.key))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from orchestrator.errors import StoreError
 from orchestrator.files import log
-from orchestrator.ray_api import node_of, ray, tune
+from orchestrator.ray_api import RayError, node_of, ray, tune
 from orchestrator.ray_cluster import Node, grows, live_nodes
 from orchestrator.ray_gate import Gate
 from orchestrator.ray_shapes import limits
@@ -69,6 +71,7 @@ class Watch(tune.Callback):
         self._live: dict[str, Seen] = {}
         self._seen = 0
         self._nodes = Nodes()
+        self._unseen = ""  # why the last look that failed did
         self._next_look = self._next_store = float("-inf")
         self._node_of: dict[str, str | None] = {}  # by actor
 
@@ -87,8 +90,9 @@ class Watch(tune.Callback):
         actor = trial.temporary_state.ray_actor
         name = str(actor)
         if name not in self._node_of:
-            self._node_of[name] = node_of(actor)
-        self._gate.began(trial.trial_id, self._node_of[name])
+            with contextlib.suppress(RayError):  # the head does not answer: asked again at its next stage
+                self._node_of[name] = node_of(actor)
+        self._gate.began(trial.trial_id, self._node_of.get(name))
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Tune starts a trial again by itself: one on a node that is being drained, which it does not count."""
@@ -109,11 +113,20 @@ class Watch(tune.Callback):
         now = self._clock()
         if now >= self._next_look:
             self._next_look = now + LOOK_S
-            self.look_at_nodes()
+            self._try(self.look_at_nodes)
         if now >= self._next_store:
             self._next_store = now + min(LOOK_AT_STORE_S, self._gate.options.hang_after_s / LOOKS_AT_PROGRESS)
-            self.look_at_store(now)
-            self.look_at_progress(now)
+            self._try(partial(self.look_at_store, now))
+            self._try(partial(self.look_at_progress, now))
+
+    def _try(self, look: Callable[[], None]) -> None:
+        """Look; a store or a head that is away for a while must not end what runs, and is looked at again later."""
+        try:
+            look()
+        except (StoreError, RayError) as error:
+            if str(error) != self._unseen:
+                log.warning("not seen, will look again: %s", error)
+            self._unseen = str(error)
 
     # Lost answers and hung workers.
 
@@ -131,7 +144,8 @@ class Watch(tune.Callback):
         noted = self._gate.store.noted() if running else set()
         for trial_id, seen in running:
             key = self._gate.live[trial_id].key
-            if key in noted or not self._gate.store.is_committed(key):
+            store = self._gate.store
+            if key in noted or not (store.is_committed(key) and store.is_startable(key)):
                 seen.committed = None
             elif seen.committed is None:
                 seen.committed = now
@@ -169,6 +183,7 @@ class Watch(tune.Callback):
     def look_at_nodes(self) -> None:
         """Tell of nodes that came, are about to go, or are gone; ask of the cluster what it has room for."""
         nodes, before = self._look_at_nodes(), self._nodes.known
+        can_grow = self._nodes.grows or self._can_grow()
         since = self._clock() - LOST_WITH_NODE_S
         self._gate.deaths[:] = [death for death in self._gate.deaths if death[0] >= since]
         if before:
@@ -181,7 +196,7 @@ class Watch(tune.Callback):
                     self._gate.note("node_draining", node=node.id, name=str(node))
             for node in (before[name] for name in before.keys() - nodes.keys()):
                 self._lost(node)
-        self._nodes = Nodes(nodes, self._nodes.grows or self._can_grow())
+        self._nodes = Nodes(nodes, can_grow)
         self._gate.names.update((node.id, node.name) for node in nodes.values())
         self._gate.limits = limits(
             [node.resources for node in nodes.values() if not node.draining],

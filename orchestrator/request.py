@@ -176,6 +176,9 @@ def options_of(store: str | None, running: Running | None = None) -> str:
     """The options that the next command needs to find what this one found, and to run it as this one did."""
     given = {"--store": store}
     if running is not None:
-        given |= {"--data-root": running.data_root, "--address": running.address}
+        given |= {"--data-root": running.data_root, "--address": running.address, "--device": running.device}
+        gpus, workers = running.gpus_per_stage, running.workers
+        given |= {"--gpus-per-stage": None if gpus is None else f"{gpus:g}"}
+        given |= {"--workers": None if workers is None else str(workers)}
         given["--backend"] = running.backend.value if running.backend is not BackendName.RAY else None
     return "".join(f" {name} {shlex.quote(value)}" for name, value in given.items() if value)

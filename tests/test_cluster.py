@@ -26,6 +26,7 @@ from tests.cluster.machines import HEALTH, NODE_SETTINGS
 ROOT = Path(__file__).parents[1]
 LAUNCHER_FILES = ("cluster.yaml", "docs/cluster-local.yaml")
 KUBERAY = "docs/kuberay.yaml"
+LAUNCHING = (("warmgrid", "launch"), ("warmgrid", "resume"))
 SETTINGS = {**HEALTH, **NODE_SETTINGS}
 
 
@@ -176,6 +177,15 @@ def commands() -> list[tuple[str, tuple[str, ...]]]:
             if "--" in words:
                 found.append((where, tuple(words[words.index("--") + 1 :])))
     return found
+
+
+def test_launches_on_clusters_whose_gpus_are_still_to_come_ask_for_them() -> None:
+    """Before the first worker is there nobody knows of its GPU: all would train on the cores of machines with one."""
+    growing = ("docs/cluster.md", "cluster.yaml", KUBERAY)
+    launches = [words for where, words in commands() if where in growing and words[:2] in LAUNCHING]
+
+    assert len(launches) >= 5
+    assert [words for words in launches if "--gpus-per-stage" not in words] == []
 
 
 def options_of(words: tuple[str, ...]) -> tuple[set[str], list[str]] | None:

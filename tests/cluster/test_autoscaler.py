@@ -105,3 +105,10 @@ class Forever:
 
     def poll(self) -> None:
         """Nothing, as of a running process."""
+
+    def kill(self) -> None:
+        """There is nothing to kill."""
+
+    def communicate(self) -> tuple[str, str]:
+        """Says nothing."""
+        return "", ""

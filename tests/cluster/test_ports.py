@@ -18,6 +18,14 @@ from tests.end_to_end.run import committed
 pytestmark = pytest.mark.timeout(600)
 LISTENS = "0A"
 CLIENT_PORT = 10001
+# `ray status` of somebody who knows that the cluster is on the loopback; Ray would look at the network's address.
+STATUS = """
+from orchestrator import ray_api
+from ray.scripts.scripts import cli
+
+ray_api.stay_on_loopback(True)
+cli()
+"""
 HEAD = ("--dashboard-host=127.0.0.1", "--dashboard-port=0")
 
 
@@ -79,8 +87,10 @@ def test_the_kernels_way_to_write_addresses_is_understood() -> None:
     assert address_of("0100007F:1F90")[1] == 8080
 
 
-def test_a_cluster_of_a_launch_of_its_own_is_on_the_loopback_alone(cluster: Cluster, tmp_path: Path) -> None:
-    """Whoever sits in the same café must not be able to run code through a laptop's sweep."""
+def test_a_cluster_of_a_launch_of_its_own_is_on_the_loopback_and_asks_for_its_own_token(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    """Whoever sits in the same café, or on the same machine, must not be able to run code through a laptop's sweep."""
     machine, store = cluster.boot(), tmp_path / "store"
     cluster.machines.append(machine)
     words = ("-m", "orchestrator.cli", "launch", SWEEP, "--store", store, "--workers", "1")
@@ -88,11 +98,31 @@ def test_a_cluster_of_a_launch_of_its_own_is_on_the_loopback_alone(cluster: Clus
     wait_until(lambda: bool(committed(store)), driver)
 
     found = listening(machine)
+    (port,) = {port for command, _, port in found if "gcs_server" in command}
+    known = told(machine, port, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=token_of(machine))
+    refused = [told(machine, port), told(machine, port, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN="0" * 64)]
     machine.lose()
     driver.communicate()
 
     assert len(found) > 3
     assert [one for one in found if not one[1]] == []
+    assert "Resources" in known
+    assert ["InvalidAuthToken" in one and "Resources" not in one for one in refused] == [True, True]
+
+
+def token_of(machine: Machine) -> str:
+    """The token that a launch made for the daemons that it started, which stands in their environment alone."""
+    (raylet,) = machine.processes("raylet/raylet")
+    variables = Path(f"/proc/{raylet}/environ").read_text().split("\0")
+    return next(one for one in variables if one.startswith("RAY_AUTH_TOKEN=")).partition("=")[2]
+
+
+def told(machine: Machine, port: int, **token: str) -> str:
+    """What a cluster on the loopback tells somebody on its machine who has this token, by default none."""
+    names = {name for name in machine.env if not name.startswith("RAY_AUTH")}
+    env = {name: machine.env[name] for name in names} | {"RAY_AUTH_MODE": "disabled"} | token
+    words = (sys.executable, "-c", STATUS, "status", f"--address=127.0.0.1:{port}")
+    return Machine(machine.mark, env).run(*words, code=None)
 
 
 def test_a_head_as_in_our_files_shows_neither_dashboard_nor_client_port(cluster: Cluster) -> None:
@@ -104,6 +134,7 @@ def test_a_head_as_in_our_files_shows_neither_dashboard_nor_client_port(cluster:
     open_env = {name: value for name, value in head.env.items() if not name.startswith("RAY_AUTH")}
     stranger = Machine(head.mark, {**open_env, "RAY_AUTH_MODE": "disabled"})
     refused = stranger.run(*RAY, "status", f"--address={cluster.address}", code=None)
+    assert len(found) > 3
     known = head.run(*RAY, "status", f"--address={cluster.address}")
 
     assert [one for one in dashboard if not one[1] and not is_metrics(one)] == []

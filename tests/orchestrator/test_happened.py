@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.happened import sentences
+from orchestrator.happened import is_sound, sentences
 
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 
@@ -74,6 +74,8 @@ def test_like_events_are_counted_together() -> None:
         ("node_lost", {"node": "n", "name": "far", "keys": []}, "node far was lost"),
         ("hung", {"key": "a", "host": "far", "seconds": 9}, "a worker on far made no progress for 9 s"),
         ("answer_lost", {"key": "a"}, "the answer of a worker that had committed was lost"),
+        ("handed_back", {"key": "a", "name": "far"}, "a worker on far had to leave, and handed its stage back"),
+        ("not_begun", {"key": "a"}, "another one was given its stage"),
         ("lease lost", {"key": "a"}, "was given to another, and wrote nothing"),
         ("tune_stopped", {"error": "E"}, "Ray Tune stopped and was started again: E"),
         ("out_of_memory", {"key": "a", "gpus": 0.25, "again_gpus": 0.5}, "again with 0.5: --gpus-per-stage 0.5 spares"),
@@ -93,3 +95,24 @@ def test_another_day_is_said() -> None:
     assert told(event("node_added", node="n", name="far"), now=NOW + timedelta(days=1))[0].startswith(
         "2026-05-04 01:00"
     )
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"time": "yesterday"},
+        {"time": "2026-05-04T01:00:00"},
+        {"key": ["a"]},
+        {"keys": "a", "kind": "node_lost", "node": "n"},
+        {"keys": [["a"]], "kind": "node_lost", "node": "n"},
+        {"again_s": "soon"},
+        {"error": {}},
+        {"kind": "out_of_memory", "gpus": "all"},
+    ],
+)
+def test_what_a_disk_or_a_hand_has_changed_is_not_told(facts: dict[str, Any]) -> None:
+    """One flipped bit in a night's notes must not keep `status` from telling the rest."""
+    sound = event("retried", key="a", error="E", again_s=1.5)
+
+    assert is_sound(sound)
+    assert not is_sound({**sound, **facts})

@@ -14,14 +14,18 @@ from typing import Any
 import pytest
 
 from orchestrator import Store, Sweep, ray_backend, ray_cluster, ray_gate
-from orchestrator.errors import ConfigError
-from orchestrator.ray_api import ray
+from orchestrator.backend import Settler
+from orchestrator.errors import ConfigError, SweepError
+from orchestrator.plan import plan
+from orchestrator.ray_api import RayError, ray
 from orchestrator.ray_backend import Gate, RayBackend
 from orchestrator.ray_cluster import Node
+from orchestrator.schedule import Schedule
 from orchestrator.seam import Status
+from orchestrator.worker import Options
 from tests.conftest import ray_processes
 from tests.orchestrator.card_trainer import on_card
-from tests.orchestrator.fake_trainer import SWEEP_FILE, Lab
+from tests.orchestrator.fake_trainer import SWEEP_FILE, Lab, made_sweep
 from tests.orchestrator.launches import Watch, go, results
 
 LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}  # as /proc says it
@@ -73,7 +77,7 @@ def test_a_grid_on_ray_ends_like_one_in_process(
 
     assert (summary.exit_code, len(summary.reports)) == (0, 10)
     assert results(store) == straight
-    assert seen["addresses"] <= LOOPBACK
+    assert set() < seen["addresses"] <= LOOPBACK
     assert "RAY_AUTH_TOKEN" not in os.environ
     assert seen["stranger"].returncode == 2
     said = [line for line in seen["stranger"].stderr.splitlines() if "gcs_client.cc" not in line]
@@ -96,6 +100,21 @@ def test_one_bad_stage_blocks_only_what_is_behind_it(store: Store, lab: Lab, on_
         "its worker process died 2 times",
     ]
     assert Counter(event["kind"] for event in store.events()) == {"worker_died": 2, "hung": 1}
+
+
+def test_a_worker_that_must_leave_hands_its_stage_back(
+    store: Store, lab: Lab, straight: list[Any], on_ray: Any
+) -> None:
+    """A machine that is about to be taken away asks its workers so; nothing is lost, and no death is told."""
+    lab.spoil("SIGTERM", epoch=2, seed=0, round=0)
+
+    summary = on_ray(store, lab, checkpoint_every_s=60.0)
+    kinds = Counter(event["kind"] for event in store.events())
+
+    assert summary.exit_code == 0
+    assert results(store) == straight
+    assert (kinds["handed_back"], kinds["worker_died"]) == (1, 0)
+    assert {event["kind"] for event in store.events()} <= {"handed_back", "not_begun"}
 
 
 def test_tune_giving_up_is_not_the_end(
@@ -177,3 +196,43 @@ def stranger(address: str, folder: Path) -> subprocess.CompletedProcess[str]:
     knows = "from orchestrator import cli, ray_api; ray_api.stay_on_loopback(True); cli.main()"
     command = [sys.executable, "-c", knows, *words]
     return subprocess.run(command, capture_output=True, text=True, check=False, env=env, timeout=120)
+
+
+def test_tune_that_gives_up_for_ever_is_one_clear_word(
+    store: Store, lab: Lab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Not a traceback of Ray's; but as long as stages end between, a launch of weeks goes on."""
+    gate, calls = gate_of_stages(store), []
+
+    def stop(self: RayBackend, gate: Gate, *_: Any) -> None:
+        calls.append(gate)
+        if len(calls) <= 3:
+            gate.over([next(iter(gate._schedule.stages))])
+        raise RayError("no head")
+
+    monkeypatch.setattr(RayBackend, "_fit", stop)
+    monkeypatch.setattr(ray_backend.Watch, "look_at_nodes", lambda _: None)
+
+    with pytest.raises(SweepError, match=r"stopped 5 times, and no stage ended between: no head.*warmgrid resume"):
+        RayBackend()._run(gate, gate._schedule, str(tmp_path))
+    assert len(calls) == 3 + ray_backend.FIT_ATTEMPTS - 1
+    assert Counter(event["kind"] for event in store.events()) == {"tune_stopped": 7}
+
+
+def gate_of_stages(store: Store) -> Gate:
+    """A gate before the stages of the made sweep, which tells the store what happened."""
+    schedule = Schedule(plan(made_sweep().trials()).to_run, lambda stage: stage.config.work())
+    return Gate(Settler(schedule, lambda *_: None), store, Options("t"), note=store.note_event)
+
+
+@pytest.mark.parametrize(("given", "warned"), [({}, True), ({"gpus_per_stage": 0.5}, False)])
+def test_a_cluster_whose_gpus_are_still_to_come_is_said(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, given: dict[str, Any], warned: bool
+) -> None:
+    """With no worker yet nobody knows of its GPUs: everything would train on the cores of machines with one."""
+    for name, answer in {"grows": True, "knock": None, "live_nodes": {"a": Node("a", "a", {"CPU": 0.0})}}.items():
+        monkeypatch.setattr(ray_backend, name, lambda *_, answer=answer: answer)
+
+    RayBackend("head:6379", **given)._shape(None)
+
+    assert ("--gpus-per-stage 0.25" in caplog.text) is warned

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,7 +14,16 @@ import pytest
 from orchestrator import ray_cluster
 from orchestrator.errors import ConfigError
 from orchestrator.ray_api import RayError
-from orchestrator.ray_cluster import Node, environment, grows, host_and_port, live_nodes, refused, travelling_code
+from orchestrator.ray_cluster import (
+    Node,
+    environment,
+    grows,
+    host_and_port,
+    live_nodes,
+    refused,
+    start,
+    travelling_code,
+)
 
 ALIVE = {
     "NodeID": "0123456789abcdef",
@@ -111,3 +123,44 @@ def test_addresses_are_read(address: str, place: object) -> None:
 def test_workers_elsewhere_get_our_settings() -> None:
     """A stage without a GPU sees none also on a cluster that others started."""
     assert travelling_code()["env_vars"]["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] == "1"
+
+
+class Daemons:
+    """Ray on a machine that is too busy for it, some times: each time one of its daemons comes up and is left."""
+
+    def __init__(self, failures: int) -> None:
+        self.failures = failures
+        self.left: list[subprocess.Popen[bytes]] = []
+
+    def init(self, *_: object, **__: object) -> None:
+        self.left.append(subprocess.Popen(["sleep", "60"]))
+        if len(self.left) <= self.failures:
+            raise Exception("The current node timed out during startup.")
+
+
+@pytest.fixture
+def busy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemons]:
+    """Ray starts at the second time."""
+    daemons = Daemons(failures=1)
+    monkeypatch.setattr(ray_cluster.ray, "init", daemons.init)
+    yield daemons
+    for one in daemons.left:
+        one.kill()
+        one.wait()
+
+
+def test_ray_is_started_again_without_what_the_first_time_left(busy: Daemons) -> None:
+    """A busy machine does not start its daemons within Ray's 30 s; those that are left make it busier."""
+    start(2)
+
+    assert len(busy.left) == 2
+    assert busy.left[0].wait(10) == -signal.SIGKILL
+    assert busy.left[1].poll() is None
+
+
+def test_ray_that_never_starts_is_one_clear_word(busy: Daemons) -> None:
+    """Not a traceback of Ray's; with where to look and what to do."""
+    busy.failures = 99
+
+    with pytest.raises(ConfigError, match=r"tried 3 times: .*timed out.*session_latest/logs.*--backend inprocess"):
+        start(2)

@@ -121,10 +121,22 @@ def test_a_stage_whose_workers_die_is_tried_again_so_many_times(
 
     for attempt in range(3):
         gate.suggest(f"{attempt}")
+        gate.began(f"{attempt}", "node")
         gate.on_trial_complete(f"{attempt}", None, error=True)
 
     assert [(report.key, report.status) for report in gate.reports] == [(key, Status.FAILED)]
     assert [(event["kind"], event["key"]) for event in gate.noted] == [("worker_died", key)] * 3
+
+
+def test_a_stage_that_no_worker_took_is_no_death(gate_of: MakeGate) -> None:
+    """A worker that must leave takes nothing new; told as a death, it would send a user looking for a fault."""
+    gate = gate_of(Walk())
+    gate.suggest("a")
+
+    gate.on_trial_complete("a", None, error=True)
+
+    assert [event["kind"] for event in gate.noted] == ["not_begun"]
+    assert isinstance(gate.suggest("b"), dict)
 
 
 # Shapes.

@@ -9,6 +9,8 @@ import pytest
 
 from orchestrator import Stage, ray_watch
 from orchestrator.backend import Settler
+from orchestrator.errors import StoreError
+from orchestrator.ray_api import RayError
 from orchestrator.ray_cluster import Node
 from orchestrator.ray_gate import Gate
 from orchestrator.ray_shapes import GROWTH
@@ -234,3 +236,49 @@ def test_looks_cost_little(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Non
     scene.pass_s(200)
 
     assert len(asked) <= 200 / ray_watch.LOOK_AT_STORE_S + 200 / (HANG_S / ray_watch.LOOKS_AT_PROGRESS) + 2
+
+
+def test_a_store_that_is_away_for_a_while_ends_nothing(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    """A bucket that does not answer for minutes must not end a launch of days; it is looked at again."""
+    key = scene.start()
+
+    def away(*_: object) -> None:
+        raise StoreError("cannot read: nobody answers")
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("noted", "running", "is_held", "is_committed", "is_startable"):
+            patch.setattr(scene.store, name, away)
+        scene.pass_s(20)
+        scene.gate.on_trial_complete("trial0", error=True)
+
+    assert "not seen, will look again: cannot read: nobody answers" in caplog.text
+    assert (scene.start(), scene.reports) == (key, [])
+
+
+def test_a_head_that_does_not_answer_for_a_while_ends_nothing(scene: Scene) -> None:
+    """What it said of nodes before still holds."""
+    scene.pass_s(3)
+    nodes = scene.nodes
+
+    def away() -> dict[str, Node]:
+        raise RayError("timed out")
+
+    scene.watch._look_at_nodes = away
+    scene.pass_s(3)
+    scene.watch._look_at_nodes = lambda: {**nodes, "b": Node("b", "b", {"CPU": 9.0})}
+    scene.pass_s(3)
+
+    assert scene.kinds == ["node_added"]
+
+
+def test_a_row_without_weights_is_no_lost_answer(scene: Scene) -> None:
+    """A stage that is repaired has its old row all the time; taken for done, its children would start from nothing."""
+    stage = Stage(Walk())
+    assert run(stage, scene.store).status is Status.DONE
+    scene.store.files.delete(f"weights/{stage.key}.safetensors")
+    scene.start()
+
+    scene.pass_s(30)
+    scene.gate.on_trial_complete("trial0", error=True)
+
+    assert (scene.killed, scene.reports, scene.kinds) == ([], [], ["worker_died"])

@@ -74,6 +74,8 @@ def test_the_next_command_gets_the_options_it_needs(tmp_path: Path) -> None:
 
     assert options_of("my store", running) == f" --store 'my store' --data-root '{folder}' --backend inprocess"
     assert options_of(None, Running(address="head:6379")) == " --address head:6379"
+    on_gpus = Running(address="auto", gpus_per_stage=0.25, workers=8)
+    assert options_of(None, on_gpus) == " --address auto --gpus-per-stage 0.25 --workers 8"
     assert options_of("s") == " --store s"
     assert options_of(None, Running()) == options_of(None) == ""
 
