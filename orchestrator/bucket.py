@@ -28,6 +28,7 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from functools import cached_property, partial
+from hashlib import md5
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -161,6 +162,11 @@ class BucketFiles(Files):
         found: list[Any] = (system or self._raw).get_file_info(FileSelector(folder, allow_not_found=True))
         return found
 
+    def folders(self, folder: str) -> list[str]:
+        path = self._object(folder)
+        found = self._ask("read", self.where(folder), lambda: self._entries(path, self._system))
+        return sorted(info.base_name for info in found if not info.is_file and not info.base_name.startswith("."))
+
     def list(self, folder: str | None = None) -> list[str]:
         path = self._base if folder is None else self._object(folder)
         where = self.root if folder is None else self.where(folder)
@@ -187,17 +193,25 @@ class BucketFiles(Files):
         return True
 
     def read(self, name: str) -> bytes:
-        """Pyarrow asks for the size first and reads so many bytes; a file that grew in between is read again."""
+        """Pyarrow asks for the size first and then for so many bytes; what is written in between is read again.
+
+        Of a file that is longer by then it gives a part, and of one that is shorter all of it with rubbish at its
+        end. So the bytes must be those that the ETag is the MD5 of; where it is none, as in a bucket that encrypts
+        with its own key, they are read until they are the same twice.
+        """
         path = self._object(name)
 
-        def whole() -> bytes:
+        def whole() -> tuple[bytes, bytes]:
             with self._system.open_input_file(path) as file:
-                return bytes(file.read(file.size()))  # without a size it would be a request for every 256 KiB
+                tag = (file.metadata() or {}).get("ETag", b"")
+                return bytes(file.read(file.size())), tag  # without a size it would be a request for every 256 KiB
 
+        before: bytes | None = None
         while True:
-            data = self._ask("read", self.where(name), whole)
-            if self._info(name).size == len(data):
+            data, tag = self._ask("read", self.where(name), whole)
+            if tag.strip(b'"') == md5(data, usedforsecurity=False).hexdigest().encode() or data == before:
                 return data
+            before = data
 
     def write(self, name: str, data: bytes, *, durable: bool = True) -> None:
         path = self._object(name)
@@ -250,7 +264,8 @@ class BucketFiles(Files):
     def _move(self, name: str, to: str) -> None:
         source, target = self._object(name), self._object(to)
         self._ask("write", self.where(to), lambda: self._system.copy_file(source, target))
-        self._ask("remove", self.where(name), lambda: self._system.delete_file(source))
+        with contextlib.suppress(FileNotFoundError):  # it is gone, and only the answer was lost
+            self._ask("remove", self.where(name), lambda: self._system.delete_file(source))
 
     def modified(self, name: str) -> float:
         return float(self._info(name).mtime.timestamp())

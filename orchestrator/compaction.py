@@ -18,7 +18,7 @@ from functools import lru_cache
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from orchestrator.errors import DamageError, StoreError
+from orchestrator.errors import DamageError, LeaseLost, StoreError
 from orchestrator.files import Files
 from orchestrator.lease import Lease, hold
 from orchestrator.ledger import SUFFIX, small_name
@@ -79,8 +79,12 @@ def compact(files: Files) -> Compacted:
             if lease is None:
                 raise StoreError(f"{files.root}: another process compacts this store. Wait until it is done.")
             compaction = Compaction(files, lease)
-            compaction.merge_stages(stages_work(files))
-            compaction.merge_cells(cells_work(files))
+            try:
+                compaction.merge_stages(stages_work(files))
+                compaction.merge_cells(cells_work(files))
+            except LeaseLost as lost:
+                text = f"{files.root}: {lost}. Nothing is lost, and nothing more was merged. Compact again."
+                raise StoreError(text) from lost
     return Compacted(before, count_files(files), len(Shelf(files).holding().rows()))
 
 
@@ -199,14 +203,14 @@ class Compaction:
 
     def _small(self, table: TableName, name: str) -> Found | None:
         """The rows in one small file; one that is damaged is set aside."""
-        path = small_name(table, name)
+        path, data = small_name(table, name), b""
         try:
             data = self.files.read(path)
             return Found(read_own(table, data, name), (path, sha256(data).hexdigest()))
         except FileNotFoundError:
             return None
         except DamageError as error:
-            self.files.set_aside(path, str(error))
+            self.files.set_aside(path, str(error), data)
             return None
 
     def _rows_in(self, file: MergedName) -> dict[str, pa.Table]:

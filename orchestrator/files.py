@@ -23,6 +23,7 @@ from orchestrator.errors import StoreError
 
 log = logging.getLogger("warmgrid")
 HIDDEN = re.compile(r"\..+\.(?P<machine>[^.]+)\.(?P<pid>\d+)\.[0-9a-f]{8}")
+SET_ASIDE = "set_aside"  # folder of what cannot be trusted
 DAY_S = 86_400.0  # no write takes longer; a hidden file of that age is nobody's
 
 
@@ -76,6 +77,10 @@ class Files(ABC):
     @abstractmethod
     def exists(self, name: str) -> bool:
         """Whether the file is there, whole."""
+
+    @abstractmethod
+    def folders(self, folder: str) -> list[str]:
+        """Sorted names of the folders in `folder`; [] where there is none."""
 
     @abstractmethod
     def list(self, folder: str | None = None) -> list[str]:
@@ -149,10 +154,16 @@ class Files(ABC):
             StoreError: it cannot be moved; it keeps its name.
         """
 
-    def set_aside(self, name: str, reason: str) -> None:
-        """Move a file that cannot be trusted into set_aside/, the reason beside it, and say so; never delete it."""
-        kept = f"set_aside/{name.replace('/', '-')}.{uuid.uuid4().hex[:8]}"
+    def set_aside(self, name: str, reason: str, seen: bytes | None = None) -> None:
+        """Move a file that cannot be trusted into set_aside/, the reason beside it, and say so; never delete it.
+
+        Args:
+            seen: The bytes that cannot be trusted; a file that holds others by now was mended meanwhile, and stays.
+        """
+        kept = f"{SET_ASIDE}/{name.replace('/', '-')}.{uuid.uuid4().hex[:8]}"
         try:
+            if seen is not None and self.read(name) != seen:
+                return
             self._move(name, kept)
             self.write(f"{kept}.reason", f"{name}: {reason}\n".encode(), durable=False)
         except FileNotFoundError:

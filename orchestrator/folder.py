@@ -12,6 +12,7 @@ import os
 import stat
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
@@ -71,7 +72,11 @@ class FolderFiles(Files):
 
     def _stay(self, folder: Path) -> None:
         """Refuse a folder of the store that is a link: behind it, files that are not the store's would be changed."""
-        if folder.is_symlink():
+        try:
+            is_link = folder.is_symlink()
+        except OSError as error:
+            raise cannot("read", folder, error) from error
+        if is_link:
             raise StoreError(f"{folder}: a link that leads out of the store. Put the folder itself there, or mount it.")
 
     def where(self, name: str) -> str:
@@ -87,17 +92,28 @@ class FolderFiles(Files):
             raise cannot("read", path, error) from error
 
     def exists(self, name: str) -> bool:
-        return self.path(name).is_file()
+        path = self.path(name)
+        try:
+            return path.is_file()
+        except OSError as error:
+            raise cannot("read", path, error) from error
 
-    def list(self, folder: str | None = None) -> list[str]:
-        path = self.path(folder) if folder is not None else Path(self.root)
+    def folders(self, folder: str) -> list[str]:
+        return self._names(self.path(folder), partial(os.DirEntry.is_dir, follow_symlinks=False))
+
+    def _names(self, path: Path, fits: Callable[[os.DirEntry[str]], bool]) -> list[str]:
+        """Sorted names of what is in a folder, unless they begin with a dot."""
         try:
             with os.scandir(path) as entries:
-                return sorted(e.name for e in entries if not e.name.startswith(".") and e.is_file())
+                return sorted(e.name for e in entries if not e.name.startswith(".") and fits(e))
         except FileNotFoundError:
             return []
         except OSError as error:
             raise cannot("read", path, error) from error
+
+    def list(self, folder: str | None = None) -> list[str]:
+        path = self.path(folder) if folder is not None else Path(self.root)
+        return self._names(path, os.DirEntry.is_file)
 
     def write(self, name: str, data: bytes, *, durable: bool = True) -> None:
         self._put(name, data, replace, durable)
@@ -130,7 +146,14 @@ class FolderFiles(Files):
     def delete_folder(self, folder: str) -> None:
         path = self.path(folder)
         self._stay(path)
-        for file in path.iterdir() if path.is_dir() else ():
+        try:
+            found = list(path.iterdir())
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            log.warning("%s: cannot be removed (%s); it does no harm.", path, error.strerror)
+            return
+        for file in found:
             remove("unlink", file, Path.unlink)
         remove("rmdir", path, Path.rmdir)
 
@@ -192,7 +215,7 @@ class FolderFiles(Files):
         hidden = [Path(at, name) for at, _, names in os.walk(self.root) for name in names if name.startswith(".")]
         now, found = self.now() if hidden else 0.0, 0
         for path in hidden:
-            with contextlib.suppress(FileNotFoundError):  # its writer was alive, and has just renamed it
+            with contextlib.suppress(OSError):  # its writer has just renamed it, or it is not ours to see
                 if is_left_over(path.name, now - path.stat().st_mtime):
                     remove("unlink", path, Path.unlink)
                     found += 1

@@ -102,7 +102,8 @@ def plan_sweep(sweep: Sweep, store: Store) -> tuple[Plan, Estimate]:
     trials = sweep.trials()
     keys = {key for trial in trials for key in stages_of(trial)}
     committed = store.committed(keys)
-    planned = plan(trials, committed, committed & store.startable())
+    # Whoever deleted weights to save space keeps the results; weights that were damaged are made again.
+    planned = plan(trials, committed - store.spoilt(), committed & store.startable())
     # Reading all that was ever measured takes a millisecond a stage: only where there is something to estimate.
     if planned.to_run and store.has_results():
         return planned, Estimate.of(store.stages())

@@ -239,6 +239,6 @@ def facts_of(claim: bytes) -> tuple[str, int, float]:
     try:
         facts = json.loads(claim)
         machine, pid, seconds = str(facts["machine"]), int(facts["pid"]), float(facts["seconds"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError):
         return "", 0, LEASE_S
     return machine, pid, seconds if 0 <= seconds <= LONGEST_S else LEASE_S

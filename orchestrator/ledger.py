@@ -25,14 +25,16 @@ class Ledger:
 
     def committed(self, among: Collection[str] | None = None) -> set[str]:
         """Keys of the stages, by default all, whose result is here; a damaged row is set aside first."""
-        from orchestrator.table import small  # imports no pyarrow unless there is a file to read
+        from orchestrator.table import sound  # imports no pyarrow unless there is a file to read
 
         rows, epochs = self._small("stages"), self._small("epochs")
         merged = self.shelf.holding()  # after the small files, as what is merged meanwhile is in both
         merged_rows, merged_epochs = merged.rows(), merged.epoch_keys()
         wanted = (rows | merged_rows) & (epochs | merged_epochs)
         wanted = wanted if among is None else wanted.intersection(among)
-        read = small(self.files, "stages", "stages", sorted(wanted & rows))
+        read = sound(self.files, "stages", "stages", sorted(wanted & rows))
+        missed = wanted - read - merged_rows  # damaged, or merged since we looked
+        merged_rows |= self.shelf.holding().rows() if missed else set()
         return {key for key in wanted if key in read or key in merged_rows}
 
     def is_committed(self, key: str) -> bool:
@@ -52,14 +54,15 @@ class Ledger:
         """
         from orchestrator.table import read_own
 
-        name, refused = small_name("stages", key), None
+        name, refused, data = small_name("stages", key), None, b""
         try:
-            found: dict[str, Any] = read_own("stages", self.files.read(name), key).to_pylist()[0]
+            data = self.files.read(name)
+            found: dict[str, Any] = read_own("stages", data, key).to_pylist()[0]
             return found
         except FileNotFoundError:
             pass
         except DamageError as error:
-            self.files.set_aside(name, str(error))
+            self.files.set_aside(name, str(error), data)
             refused = error
         merged = self.merged_row(key)
         if merged is not None:

@@ -206,7 +206,7 @@ def rows_of(index: Index, data: bytes) -> pa.Table:
         return pa.Table.from_batches([], schema=schema(index.name.table))
     try:
         with parquet(data) as file:
-            found = file.read_row_groups([group.number for group in index.groups], use_threads=True)
+            found = file.read_row_groups([group.number for group in index.groups], use_threads=False)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise DamageError(f"not a sound Parquet file: {(str(error).splitlines() or ['?'])[0]}") from error
     return as_declared(index.name.table, found)

@@ -125,7 +125,7 @@ class Shelf:
         try:
             return opened[0], rows_of(*opened)
         except DamageError as error:
-            return self._refused(name, str(error)), rows_of(replace(opened[0], groups=()), opened[1])
+            return self._refused(name, str(error), opened[1]), rows_of(replace(opened[0], groups=()), opened[1])
 
     def row(self, index: Index, key: str) -> pa.Table | None:
         """The rows of one key; None if the file is gone, or was damaged since it was looked at: look again."""
@@ -149,15 +149,15 @@ class Shelf:
             whole = index_of(name, data)
             sound, written = mended(whole, data)
         except DamageError as error:
-            return self._refused(name, str(error)), data
+            return self._refused(name, str(error), data), data
         if len(sound.groups) < len(whole.groups):
             self._repair(whole, sound, written)
         self._indexes[name] = sound
         return sound, data
 
-    def _refused(self, name: MergedName, why: str) -> Index:
+    def _refused(self, name: MergedName, why: str, data: bytes) -> Index:
         """Set aside a merged file of which nothing is sound, and what it holds then: nothing."""
-        self.files.set_aside(name.path, f"{why}; {REPAIR}")
+        self.files.set_aside(name.path, f"{why}; {REPAIR}", data)
         self._indexes[name] = Index(name, (), None, True, ())
         return self._indexes[name]
 

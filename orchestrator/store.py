@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import DamageError, StoreError
-from orchestrator.files import log, open_files
+from orchestrator.files import SET_ASIDE, log, open_files
 from orchestrator.lease import Lease, hold, is_live, live
 from orchestrator.lease import tidy as forget_dead
 from orchestrator.ledger import Ledger
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 FORMATS = (1, 2)  # that this version reads: without merged files, and with them
 DEFAULT = "warmgrid-store"
+SPOILT = re.compile(r"weights-(?P<key>[^.]+)\.safetensors\.[0-9a-f]{8}")  # what was set aside
 CHECKPOINTS_KEPT = 2
 RECIPE = ("sweep", "source", "axes", "overrides", "seeds", "stages")  # what a remembered launch says of itself
 FROM_A_STORE = "the sweep's file lies in the store itself, and nothing that comes with a store is run"
@@ -152,6 +153,11 @@ class Store:
         """Whether the stage's final state is here (its bytes are not looked at)."""
         return self.files.exists(f"weights/{key}.safetensors")
 
+    def spoilt(self) -> set[str]:
+        """Keys of stages whose final state was set aside as damaged, and was not made again."""
+        found = (SPOILT.fullmatch(name) for name in self.files.list(SET_ASIDE))
+        return {parts["key"] for parts in found if parts is not None} - self.startable()
+
     def is_committed(self, key: str) -> bool:
         """Whether the stage's result is here, whole (its bytes are not looked at)."""
         return self._ledger.is_committed(key)
@@ -222,7 +228,7 @@ class Store:
             int(facts["attempts"]), float(facts["wall_seconds"]), datetime.fromisoformat(facts["started_at"])
         except FileNotFoundError:
             return {}
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, OverflowError):
             self.files.set_aside(f"running/{key}.json", "not what a worker notes of a running stage")
             return {}
         return facts
@@ -238,9 +244,12 @@ class Store:
         try:
             data, committed = self.files.read(name), self.stage_row(key)["weights_digest"]
         except FileNotFoundError as error:
-            raise StoreError(f"stage {key}: {error.filename} is missing. Resume: it is trained again.") from None
+            raise StoreError(
+                f"stage {key}: {error.filename} is missing. Resume: it is trained again. (Not if somebody deleted it, "
+                f"and no stage starts from it: its results are all here.)"
+            ) from None
         if digest(data) != committed:
-            self.files.set_aside(name, "other bytes than were committed")
+            self.files.set_aside(name, "other bytes than were committed", data)
             raise DamageError(f"weights of stage {key}: other bytes than were committed. Resume: it is trained again.")
         return decode_state(data)
 
@@ -269,12 +278,14 @@ class Store:
         way, most = trajectory or ("", 0)
         points = [name for name in self.files.list(f"points/{way}") if name <= epoch_name(most)] if way else []
         for _, path, made in sorted([*found, *((name, f"points/{way}/{name}", int(name)) for name in points)])[::-1]:
+            data = b""
             try:
-                return open_checkpoint(self.files.read(path)), made
+                data = self.files.read(path)
+                return open_checkpoint(data), made
             except FileNotFoundError:  # another worker has just set it aside, or committed and tidied up
                 continue
             except DamageError as error:
-                self.files.set_aside(path, f"{error}; the checkpoint before it is used, if there is one")
+                self.files.set_aside(path, f"{error}; the checkpoint before it is used, if there is one", data)
         return None
 
     def save_point(self, way: str, epoch: int, point: Checkpoint) -> None:
@@ -340,9 +351,11 @@ class Store:
 
         What dead writers left half-written anywhere in the store goes too, and the claims of dead workers.
         """
-        for key in self.noted().intersection(committed):
+        failed = {name.removesuffix(".parquet") for name in self.files.list("failures")}
+        begun = self.noted().union(failed, self.files.folders("checkpoints"))  # a power cut may take the note alone
+        for key in sorted(begun.intersection(committed)):
             with self.lock(key) as lease:
-                if lease is not None:
+                if lease is not None and self.is_startable(key):  # else another launch may be making its weights again
                     self.forget_running(key)
         forget_dead(self.files)
         self.files.tidy()
@@ -378,6 +391,8 @@ class Store:
                     raise ValueError("other bytes than were written")
                 else:
                     recipes.append({part: recipe[part] for part in RECIPE})
+            except FileNotFoundError:  # another process has just set it aside
+                continue
             except (ValueError, KeyError, TypeError):
                 self.files.set_aside(f"{folder}/{name}", "not what warmgrid remembers of a launch")
         return recipes

@@ -74,6 +74,7 @@ def open_checkpoint(data: bytes) -> Checkpoint:
         raise DamageError("a torn or changed checkpoint")
     tensors = decode_state(body)
     header = json.loads(body[LENGTH_BYTES : LENGTH_BYTES + int.from_bytes(body[:LENGTH_BYTES], "little")])
-    if "facts" not in header.get("__metadata__", {}):
-        raise DamageError("sealed tensors without a checkpoint's facts")
-    return Checkpoint(tensors, json.loads(header["__metadata__"]["facts"]))
+    try:
+        return Checkpoint(tensors, json.loads(header["__metadata__"]["facts"]))
+    except (ValueError, KeyError):
+        raise DamageError("sealed tensors without a checkpoint's facts") from None

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.errors import ConfigError, InterruptedStage, LeaseLost, StoreError, SweepError
+from orchestrator.errors import ConfigError, DamageError, InterruptedStage, LeaseLost, StoreError, SweepError
 from orchestrator.files import log
 from orchestrator.record import checked, committed_row, failed_row, known_columns, one_line, provenance
 from orchestrator.seam import Checkpoint, Outcome, Status
@@ -102,8 +102,8 @@ class Report:
         error: Last line of the traceback of a failed one.
         again_s: Of an interrupted one that can go on elsewhere or later: hand it out again, not before these
             seconds; None if the launch was asked to stop.
-        retry: Whether a failed one may do better if it is tried again: so for all but a SweepError, which says
-            what is wrong, and an ImportError.
+        retry: Whether a failed one may do better if it is tried again: so for all but an ImportError and a
+            SweepError, which says what is wrong; unless that is a store that is away or full.
         out_of_memory: Whether it failed for want of memory on its device.
     """
 
@@ -202,13 +202,17 @@ def run_stage(handout: Handout, store: Store, options: Options) -> Report:
     try:
         return held(handout, store, options)
     except InterruptedStage:
+        if LEAVING.is_set():
+            store.note_event(
+                "handed_back", key=key, launch=options.launch, sweep=options.sweep, name=socket.gethostname()
+            )
         return Report(key, Status.INTERRUPTED, again_s=ELSEWHERE_S if LEAVING.is_set() else None)
     except LeaseLost as lost:
         log.warning("stage %s: %s. Nothing more was written.", key, lost)
         store.note_event("lease lost", key=key, launch=options.launch, sweep=options.sweep, host=socket.gethostname())
         return Report(key, Status.INTERRUPTED, again_s=HELD_S)
-    except StoreError as error:  # the store cannot even be told that the attempt begins
-        return Report(key, Status.FAILED, known_columns(handout), one_line(error))
+    except SweepError as error:  # the store cannot even be told that the attempt begins, or there is none for this node
+        return Report(key, Status.FAILED, known_columns(handout), one_line(error), retry=may_pass(error))
 
 
 def held(handout: Handout, store: Store, options: Options) -> Report:
@@ -222,14 +226,14 @@ def held(handout: Handout, store: Store, options: Options) -> Report:
     with store.lock(handout.key) as lease:
         if lease is None:
             return Report(handout.key, Status.INTERRUPTED, again_s=HELD_S)
-        if store.is_startable(handout.key) and (report := committed_report(handout.key, store)):
+        if report := committed_report(handout.key, store):
             return report
         return attempt(handout, store, options, lease)
 
 
 def committed_report(key: str, store: Store) -> Report | None:
-    """The report of a stage that is committed, whoever trained it; None if it is not, or its row is damaged."""
-    row = store.find_row(key) if store.is_committed(key) else None
+    """The report of a stage that is committed, whoever trained it; None if it is not, or is to be repaired."""
+    row = store.find_row(key) if store.is_startable(key) and store.is_committed(key) else None
     return None if row is None else Report(key, Status(row["status"]), row)
 
 
@@ -309,8 +313,12 @@ def failed_report(key: str, store: Store, lease: Lease, row: dict[str, Any], tra
 
 
 def may_pass(error: BaseException) -> bool:
-    """Whether a stage that raised `error` may do better if it is tried again as it is."""
-    return not isinstance(error, SweepError | ImportError)
+    """Whether a stage that raised `error` may do better if it is tried again as it is.
+
+    A store may be away or full for a while; damage in it stays, and so does what is wrong with a request.
+    """
+    is_away = isinstance(error, StoreError) and not isinstance(error, DamageError)
+    return is_away or not isinstance(error, SweepError | ImportError)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

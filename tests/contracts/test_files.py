@@ -216,3 +216,24 @@ def test_tidying_removes_what_dead_writers_left_and_nothing_else(files: Files) -
     assert files.tidy() == 1
 
     assert all_names(files) == sorted(["weights/a", living, foreign, other_machine])
+
+
+def test_what_was_mended_meanwhile_is_not_set_aside(files: Files) -> None:
+    """Two readers find one torn row; the slower one would set aside what was trained again since."""
+    files.write("stages/a", OLD)
+    files.set_aside("stages/a", "torn", NEW)
+    files.set_aside("stages/gone", "torn", NEW)
+    assert (files.read("stages/a"), files.list("set_aside")) == (OLD, [])
+
+    files.set_aside("stages/a", "torn", OLD)
+
+    assert (files.exists("stages/a"), len(files.list("set_aside"))) == (False, 2)
+
+
+def test_folders_are_listed_apart_from_files(files: Files) -> None:
+    """What a stage left behind is found by the name of its folder."""
+    for name in ("checkpoints/b/1", "checkpoints/a/1", "checkpoints/file"):
+        files.write(name, OLD)
+
+    assert (files.folders("checkpoints"), files.list("checkpoints")) == (["a", "b"], ["file"])
+    assert files.folders("no-such") == []

@@ -321,6 +321,39 @@ def test_what_cannot_be_read_is_neither_missing_nor_damaged(files: FolderFiles) 
     assert not isinstance(caught.value, DamageError)
 
 
+@pytest.mark.parametrize(
+    ("look", "of", "call"),
+    [
+        (FolderFiles.exists, Path, "is_file"),
+        (FolderFiles.exists, Path, "is_symlink"),
+        (FolderFiles.read, os, "open"),
+        (FolderFiles.list, os, "scandir"),
+        (FolderFiles.modified, Path, "is_symlink"),
+    ],
+)
+def test_a_disk_that_cannot_be_asked_is_one_error(
+    files: FolderFiles, monkeypatch: pytest.MonkeyPatch, look: Callable[..., Any], of: Any, call: str
+) -> None:
+    """A stage must not fail with a traceback from inside of Python, nor be taken for missing."""
+    files.write("stages/a", OLD)
+    monkeypatch.setattr(of, call, refuse(errno.EIO))
+
+    with pytest.raises(StoreError, match=r"cannot read .*Input/output error"):
+        look(files, "stages/a")
+
+
+def test_a_folder_that_cannot_be_listed_is_left_where_it_is(
+    files: FolderFiles, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its stage has just been committed, and must not fail by what is only rubbish now."""
+    files.write("checkpoints/a/1", OLD)
+    monkeypatch.setattr(Path, "iterdir", refuse(errno.EACCES))
+
+    files.delete_folder("checkpoints/a")
+
+    assert "checkpoints/a: cannot be removed (Permission denied); it does no harm." in caplog.text
+
+
 def test_a_folder_that_may_not_be_written_tells_this_machines_time(
     files: FolderFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from orchestrator import backend
-from orchestrator.errors import ConfigError, DataError, StoreError
+from orchestrator.errors import ConfigError, DamageError, DataError, StoreError
 from orchestrator.overview import overview
 from orchestrator.seam import Status
 from orchestrator.store import Store
@@ -80,7 +80,8 @@ def test_a_trainer_that_always_raises_blocks_its_descendants_alone(
         (SystemExit(1), True),
         (DataError("the data are missing"), False),
         (ConfigError("no such layer"), False),
-        (StoreError("weights are damaged"), False),
+        (StoreError("nobody answers"), True),
+        (DamageError("weights are damaged"), False),
         (ModuleNotFoundError("no module"), False),
     ],
 )

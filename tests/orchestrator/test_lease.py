@@ -22,6 +22,7 @@ from tests.orchestrator.fake_trainer import ROOT
 from tests.orchestrator.leases import Shared, age_to, planted, wait_for
 
 FOR_EVER = b'{"machine": "other-machine", "pid": 1, "seconds": NaN}'
+ENDLESS = b'{"machine": "other-machine", "pid": Infinity, "seconds": 60}'
 
 
 @pytest.fixture
@@ -150,7 +151,9 @@ def test_a_claim_says_itself_how_long_it_counts(files: FolderFiles) -> None:
     assert live(files) == {"a"}
 
 
-@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"{}", b'{"machine": 1, "pid": "x", "seconds": 1}', FOR_EVER])
+@pytest.mark.parametrize(
+    "data", [b"", b"{", b"[]", b"{}", b'{"machine": 1, "pid": "x", "seconds": 1}', FOR_EVER, ENDLESS]
+)
 def test_a_claim_that_cannot_be_read_counts_for_a_leases_time(files: FolderFiles, data: bytes) -> None:
     """A flipped bit must not let two workers in, nor keep all out for ever."""
     file = planted(files, "a", 0.0)

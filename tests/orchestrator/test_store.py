@@ -26,7 +26,17 @@ CELL = {"sweep": "made", "lr": 0.1, "seed": 0, "round": 1, "key": CHILD.key}
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", "3", "{}", '{"attempts": "x"}', '{"attempts": 1, "wall_seconds": 0, "started_at": "now"}']
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "3",
+        "{}",
+        '{"attempts": "x"}',
+        '{"attempts": 1, "wall_seconds": 0, "started_at": "now"}',
+        '{"attempts": Infinity, "wall_seconds": 0, "started_at": "2026-01-01T00:00:00+00:00"}',
+    ],
 )
 def test_a_note_that_cannot_be_read_is_set_aside(store: Store, text: str, caplog: pytest.LogCaptureFixture) -> None:
     """After a power cut a note may be empty; the stage must run all the same."""
@@ -57,10 +67,39 @@ def test_tidying_leaves_alone_what_runs(store: Store) -> None:
 
     with store.lock(PARENT.key):
         store.tidy({PARENT.key})
-    store.tidy({"a"})
+    store.tidy({"b"})
 
     assert store.noted() == {PARENT.key}
     assert store.files.list("checkpoints/a") == ["00000001"]
+
+
+def test_tidying_leaves_alone_what_is_made_again(store: Store) -> None:
+    """Another launch was stopped while it made lost weights again; its checkpoint is hours of work."""
+    run(PARENT, store)
+    store.files.delete(f"weights/{PARENT.key}.safetensors")
+    store.note_running(PARENT.key, {})
+    store.files.write(f"checkpoints/{PARENT.key}/00000001", b"")
+
+    store.tidy({PARENT.key})
+
+    assert store.noted() == {PARENT.key}
+    assert store.files.list(f"checkpoints/{PARENT.key}") == ["00000001"]
+
+
+def test_what_a_power_cut_leaves_of_a_committed_stage_is_tidied_up(store: Store, lab: Lab) -> None:
+    """The note that it ran is not durable; its checkpoints and its failure are, and would stay for ever."""
+    lab.spoil("raise", 2)
+    run(PARENT, store, lab)
+    lab.mend()
+    left = {name: store.files.read(name) for name in names_of(store) if name.startswith(("checkp", "fail", "trace"))}
+    run(PARENT, store, lab)
+    for name, data in left.items():
+        store.files.write(name, data)
+
+    store.tidy({PARENT.key})
+
+    assert len(left) == 3
+    assert names_of(store) == COMMITTED
 
 
 # Failures.
@@ -121,6 +160,17 @@ def test_a_launch_that_cannot_be_read_is_set_aside(store: Store, text: str, capl
 
     assert store.launches("made") == [RECIPE]
     assert "launches/made/other.json: not what warmgrid remembers" in caplog.text
+
+
+def test_a_launch_that_another_process_has_just_set_aside_is_left_out(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two people resume a damaged store at once; one of them would get a traceback."""
+    store.record_launch("made", RECIPE, [CELL])
+    names = store.files.list("launches/made")
+    monkeypatch.setattr(type(store.files), "list", lambda *_: [*names, "gone.json"])
+
+    assert store.launches("made") == [RECIPE]
 
 
 @pytest.mark.parametrize("name", ["../x", "", ".hidden", "a/b", "a b", "x" * 102, "a\n", "é"])

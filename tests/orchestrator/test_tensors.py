@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import pickle
 from pathlib import Path
@@ -171,3 +172,14 @@ def test_a_planted_pickle_is_not_loaded(tmp_path: Path) -> None:
     assert not (tmp_path / "it-ran").exists()
     pickle.loads(bomb)
     assert (tmp_path / "it-ran").exists()  # the bomb does work
+
+
+@pytest.mark.parametrize("metadata", [None, {"other": "1"}, {"facts": "{"}])
+def test_sealed_tensors_without_facts_are_no_checkpoint(metadata: dict[str, str] | None) -> None:
+    """Whoever wrote them was not warmgrid; the stage goes on from the checkpoint before."""
+    from safetensors.numpy import save
+
+    data = save(STATE, metadata)
+
+    with pytest.raises(StoreError, match="without a checkpoint's facts"):
+        open_checkpoint(data + hashlib.sha256(data).digest())

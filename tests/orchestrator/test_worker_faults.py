@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from orchestrator import Stage
-from orchestrator.errors import StoreError
+from orchestrator.errors import ConfigError, StoreError
 from orchestrator.folder import FolderFiles
 from orchestrator.seam import StageIO, Status
 from orchestrator.store import Store
@@ -51,6 +51,16 @@ def test_whatever_a_trainer_raises_ends_only_its_stage(store: Store, error: Base
 
     assert report.status is Status.FAILED
     assert type(error).__name__ in report.error
+
+
+def test_a_node_that_may_not_use_the_store_says_so(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its credentials are missing: the stage's report must say which, and the node's worker must not end by it."""
+    refuse = ConfigError("--store s3://made: set AWS_ACCESS_KEY_ID")
+    monkeypatch.setattr(Store, "lock", lambda *_: (_ for _ in ()).throw(refuse))
+
+    report = run(PARENT, store)
+
+    assert (report.status, report.error) == (Status.FAILED, f"orchestrator.errors.ConfigError: {refuse}")
 
 
 def test_ctrl_c_is_no_failure(store: Store) -> None:
