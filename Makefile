@@ -6,10 +6,10 @@ STORE := quickstart/store
 SWEEPS := $(filter-out protocols,$(patsubst sweeps/%.py,%,$(wildcard sweeps/[!_]*.py)))
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart small test lint bench clean
+.PHONY: help install quickstart small test cluster-test lint bench clean
 
 help: ## list these commands
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
 
 install: $(STAMP) ## make .venv and install the pinned environment (again only when it changed)
 
@@ -43,6 +43,9 @@ small: install ## run the small version of every sweep, draw all figures, judge 
 
 test: install ## run the tests, warnings as errors
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+cluster-test: install ## tests with Ray clusters of several machines (half an hour; some need root)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/cluster --cluster
 
 lint: install ## ruff and mypy, as strict as pyproject.toml says
 	$(BIN)/ruff check
