@@ -13,7 +13,7 @@ import pytest
 from tests.cluster.conftest import SWEEP
 from tests.cluster.machines import RAY, Cluster, Machine, cluster_of, wait_until
 from tests.cluster.paced import PACE
-from tests.end_to_end.run import committed
+from tests.end_to_end.run import committed, wait_for
 
 pytestmark = pytest.mark.timeout(600)
 LISTENS = "0A"
@@ -128,13 +128,14 @@ def told(machine: Machine, port: int, **token: str) -> str:
 def test_a_head_as_in_our_files_shows_neither_dashboard_nor_client_port(cluster: Cluster) -> None:
     """Both run code for whoever reaches them; Ray's other ports ask for the token, and are for the firewall."""
     head = cluster.start_head(*HEAD)
+    for process in ("gcs_server", "raylet", "RuntimeEnvAgent"):  # on a busy machine some come later
+        wait_for(lambda process=process: any(process in one[0] for one in listening(head)))
 
     found = listening(head)
     dashboard = [one for one in found if "dashboard/dashboard.py" in one[0]]
     open_env = {name: value for name, value in head.env.items() if not name.startswith("RAY_AUTH")}
     stranger = Machine(head.mark, {**open_env, "RAY_AUTH_MODE": "disabled"})
     refused = stranger.run(*RAY, "status", f"--address={cluster.address}", code=None)
-    assert len(found) > 3
     known = head.run(*RAY, "status", f"--address={cluster.address}")
 
     assert [one for one in dashboard if not one[1] and not is_metrics(one)] == []
