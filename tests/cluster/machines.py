@@ -4,7 +4,7 @@ Two kinds. `Machine` runs beside the others: same address, other ports, resource
 process ids, host name, shared memory and temporary folder of its own (Linux namespaces; needs root, unshare, ip and
 nsenter), is wired to the others by a virtual switch, and can be unplugged. What all see, as a shared file system, are
 this machine's other folders. No cluster sees another one: token, home and temporary folder are its own. Processes are
-found by a mark in their environment and ended one by one.
+found by a mark in their own or their parents' environment and ended one by one.
 """
 
 from __future__ import annotations
@@ -309,18 +309,23 @@ class IsolatedCluster(Cluster):
 
 
 def marked(mark: str, name: str = "") -> dict[int, str]:
-    """Command lines of processes that contain `name`, whose environment holds `mark` as a whole, by process id."""
-    found = {}
+    """Command lines that contain `name`, by process id, of processes started with `mark` and of what they started.
+
+    Ray's agents and workers write their titles over their environment, so that their mark may be gone.
+    """
+    commands, parents, found = {}, {}, set()
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            if mark.encode() not in (folder / "environ").read_bytes().split(b"\0"):
-                continue
-            command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+            pid, variables = int(folder.name), (folder / "environ").read_bytes().split(b"\0")
+            parents[pid] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            commands[pid] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
         except OSError:  # ended meanwhile, or another user's
             continue
-        if command and name in command:
-            found[int(folder.name)] = command
-    return found
+        if mark.encode() in variables:
+            found.add(pid)
+    while children := {pid for pid in commands if parents[pid] in found} - found:
+        found |= children
+    return {pid: commands[pid] for pid in found if commands.get(pid) and name in commands[pid]}
 
 
 def why_not_isolated() -> str | None:
