@@ -137,10 +137,11 @@ def test_the_head_trains_nothing_and_nothing_costs_while_nothing_runs() -> None:
 def test_the_dashboard_is_for_the_head_alone_and_the_token_for_its_owner(name: str) -> None:
     """Who reaches either can run code on every machine."""
     config = loaded(name)
+    start = config["head_start_ray_commands"][1]
 
-    assert "--dashboard-host=127.0.0.1" in config["head_start_ray_commands"][1]
+    assert "--dashboard-host=127.0.0.1" in start
+    assert 'ray() { python3 ~/warmgrid/docs/ray_without_client.py "$@"; }; ray start --head' in start
     assert "chmod 600 ~/.ray/auth_token" in config["setup_commands"]
-    assert not any("client-server" in line for line in config["head_start_ray_commands"])
 
 
 def test_the_script_that_leaves_a_node_can_be_read_by_a_shell() -> None:

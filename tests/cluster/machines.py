@@ -28,6 +28,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 RAY = (sys.executable, "-m", "ray.scripts.scripts")
+WITHOUT_CLIENT = (sys.executable, ROOT / "docs" / "ray_without_client.py")  # how our files start a head
 WAIT_S = 240.0
 LOOK_AGAIN_S = 0.05
 NODE = "WARMGRID_TEST_NODE"  # in the environment of all that runs on a machine: cluster and name
@@ -84,8 +85,9 @@ class Machine:
     def start_ray(self, *words: str) -> str:
         """Start Ray's daemons, and say what ``ray start`` prints."""
         common = ("--disable-usage-stats", "--object-store-memory=100000000")
+        ray = WITHOUT_CLIENT if "--head" in words else RAY
         for _ in range(STARTS):
-            process = self.start(*RAY, "start", *words, *self.where(), *common)
+            process = self.start(*ray, "start", *words, *self.where(), *common)
             printed, _ = process.communicate(timeout=WAIT_S)
             if process.returncode == 0:
                 return printed

@@ -20,7 +20,7 @@ pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("aiohttp_cors") is None, reason="ray[default] is not installed"),
 ]
 PORT = 8265
-HEAD = ("--dashboard-host=127.0.0.1", f"--dashboard-port={PORT}", "--ray-client-server-port=10001")
+HEAD = ("--dashboard-host=127.0.0.1", f"--dashboard-port={PORT}")
 
 
 def test_a_submitted_launch_outlives_its_submitter(tmp_path: Path, undisturbed: object) -> None:
