@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 STORE := quickstart/store
+JOBS ?= 2
 SWEEPS := $(filter-out protocols,$(patsubst sweeps/%.py,%,$(wildcard sweeps/[!_]*.py)))
 
 .DEFAULT_GOAL := help
@@ -41,8 +42,8 @@ small: install ## run the small version of every sweep, draw all figures, judge 
 	$(BIN)/warmgrid claims --store small/store
 	$(BIN)/warmgrid report --store small/store --output small/report.html
 
-test: install ## run the tests, warnings as errors
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+test: install ## run the tests, warnings as errors, two files at a time (JOBS=1: one)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 
 cluster-test: install ## tests with Ray clusters of several machines (half an hour; some need root)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/cluster --cluster

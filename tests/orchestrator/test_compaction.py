@@ -543,7 +543,7 @@ def test_what_was_lost_comes_back_and_is_merged_again(
     assert "a small file" not in digests(store)
 
 
-@pytest.mark.parametrize("damage", [lambda _: b"", lambda data: data[:-1], lambda data: data[:900], None], ids=repr)
+@pytest.mark.parametrize("damage", [lambda _: b"", lambda data: data[:-1], lambda data: data[:900], None], ids=["empty", "shorter", "torn", "changed"])
 def test_a_merged_file_without_sound_metadata_is_set_aside_whole(
     store: Store, few: None, damage: Callable[[bytes], bytes] | None, caplog: pytest.LogCaptureFixture
 ) -> None:
