@@ -1,6 +1,6 @@
 """The command ``ray`` without Ray Client: its port takes code from whoever reaches it, and no option closes it.
 
-``ray start --head`` opens it on the node's address wherever grpcio is installed; TensorBoard and many others bring that.
+``ray start --head`` opens it on the node's address wherever grpcio is installed; TensorBoard and others bring that.
 Only this process believes that grpcio is missing: the daemons that it starts are others.
 """
 

@@ -28,7 +28,7 @@ from typing import Any
 from orchestrator.backend import Backend, OnReport, settler
 from orchestrator.errors import ConfigError, SweepError
 from orchestrator.files import log
-from orchestrator.ray_api import RayError, Searcher, cloudpickle, logs_folder, tune
+from orchestrator.ray_api import RayError, cloudpickle, logs_folder, tune
 from orchestrator.ray_cluster import cluster, grows, knock, last_line, live_nodes
 from orchestrator.ray_gate import Gate
 from orchestrator.ray_shapes import AHEAD, MOST, Shape
@@ -36,8 +36,6 @@ from orchestrator.ray_watch import Watch
 from orchestrator.schedule import Schedule
 from orchestrator.store import Store
 from orchestrator.worker import LEAVING, Options, Report, leave_on_sigterm, run_stage
-
-__all__ = ["Gate", "RayBackend", "Searcher", "StageTrial", "Watch"]
 
 FIT_ATTEMPTS = 5  # of Tune, one after the other, in which no stage ends
 SHARE = 0.25  # of a GPU, where nothing else is asked for

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from orchestrator.backend import Note, Settler
+from orchestrator.backend import Note, Settler, nothing
 from orchestrator.errors import StoreError
 from orchestrator.files import log
 from orchestrator.ray_api import Searcher, cloudpickle
@@ -62,7 +62,7 @@ class Gate(Searcher):
         *,
         gpu_shape: Shape | None = None,
         cpus: float = 1.0,
-        note: Note = lambda *_, **__: None,
+        note: Note = nothing,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Hand out the stages of `settles`; `gpu_shape` is for those that may have a GPU, `cpus` for the others."""
@@ -266,9 +266,7 @@ class Gate(Searcher):
         If the stage was committed all the same, the store knows.
         """
         key = trial.handout.key
-        if (report := self._committed(key)) is not None:
-            return report
-        if (report := self._if_stopped(trial)) is not None:
+        if (report := self._committed(key) or self._if_stopped(trial)) is not None:
             return report
         self._note_death(trial)
         self._deaths[key] += 1
