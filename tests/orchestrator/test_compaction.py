@@ -543,6 +543,20 @@ def test_what_was_lost_comes_back_and_is_merged_again(
     assert "a small file" not in digests(store)
 
 
+def test_a_row_whose_epochs_are_lost_is_kept_for_its_next_run(store: Store, few: None) -> None:
+    """It says what bits the stage ended with: without it, nobody can tell that the next run ends with the same."""
+    keys = filled(store, range(4))
+    store.compact()
+    rows = {key: store.stage_row(key) for key in keys}
+    for name in merged_names(store, "epochs"):
+        store.files.delete(f"merged/{name}")
+
+    Store(store.root).compact()
+
+    assert Store(store.root).committed() == set()
+    assert {key: Store(store.root).find_row(key) for key in keys} == rows
+
+
 @pytest.mark.parametrize("damage", [lambda _: b"", lambda data: data[:-1], lambda data: data[:900], None], ids=["empty", "shorter", "torn", "changed"])
 def test_a_merged_file_without_sound_metadata_is_set_aside_whole(
     store: Store, few: None, damage: Callable[[bytes], bytes] | None, caplog: pytest.LogCaptureFixture

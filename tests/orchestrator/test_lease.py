@@ -17,7 +17,7 @@ import pytest
 from orchestrator import lease
 from orchestrator.errors import StoreError
 from orchestrator.folder import FolderFiles
-from orchestrator.lease import LEASE_S, claims, hold, is_live, live
+from orchestrator.lease import LEASE_S, claims, hold, is_live, live, tidy
 from tests.orchestrator.fake_trainer import ROOT
 from tests.orchestrator.leases import Shared, age_to, planted, wait_for
 
@@ -225,6 +225,16 @@ def test_a_stopped_holder_on_this_machine_keeps_it(files: FolderFiles) -> None:
         with hold(files, "a") as held:
             assert held is None
         process.kill()
+
+
+@pytest.mark.parametrize(("age", "left"), [(0.0, ["a.00000001-00000001"]), (62.0, [])])
+def test_tidying_removes_the_claims_of_the_dead_alone(files: FolderFiles, age: float, left: list[str]) -> None:
+    """A launch that tidies up must not take its stage from a worker of another one."""
+    planted(files, "a", age)
+
+    tidy(files)
+
+    assert files.list("leases") == left
 
 
 # A holder that lives.
