@@ -25,7 +25,7 @@ import os
 import random
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from functools import cached_property, partial
 from hashlib import md5
@@ -34,6 +34,7 @@ from urllib.parse import urlsplit
 
 from orchestrator.errors import ConfigError, StoreError
 from orchestrator.files import Files, hidden_name, is_left_over, is_name, log, missing
+from orchestrator.spans import cut, together
 
 T = TypeVar("T")
 WAITS_S = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)  # between tries; half of each is left to chance, so that workers part
@@ -43,7 +44,6 @@ REQUEST_TIMEOUT_S = 20.0  # without a single byte
 GOOGLE_RETRY_S = 2  # whole seconds that Google's own client tries; with none it would not even begin
 ONE_PUT = 8 * 1024 * 1024  # bytes; from 10 MiB on pyarrow uploads in parts
 BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]")
-NETWORK = re.compile(r"NETWORK_CONNECTION|curlCode")
 # Answers that will be the same next time. Everything else is tried again: a try too many costs seconds.
 DENIED = re.compile(
     r"ACCESS_DENIED|INVALID_ACCESS_KEY_ID|SIGNATURE_DOES_NOT_MATCH|ExpiredToken|InvalidToken|HTTP status 40[13]"
@@ -167,6 +167,19 @@ class BucketFiles(Files):
         found = self._ask("read", self.where(folder), lambda: self._entries(path, self._system))
         return sorted(info.base_name for info in found if not info.is_file and not info.base_name.startswith("."))
 
+    def size(self, name: str) -> int:
+        return int(self._info(name).size)
+
+    def read_parts(self, name: str, parts: Sequence[tuple[int, int]]) -> list[bytes]:
+        path, spans = self._object(name), together(parts)
+
+        def ranges() -> dict[tuple[int, int], bytes]:
+            with self._system.open_input_file(path) as file:
+                return {(begin, end): file.read_at(end - begin, begin) for begin, end in spans}
+
+        found = self._ask("read", self.where(name), ranges)
+        return [cut(found, *part) for part in parts]
+
     def list(self, folder: str | None = None) -> list[str]:
         path = self._base if folder is None else self._object(folder)
         where = self.root if folder is None else self.where(folder)
@@ -195,9 +208,8 @@ class BucketFiles(Files):
     def read(self, name: str) -> bytes:
         """Pyarrow asks for the size first and then for so many bytes; what is written in between is read again.
 
-        Of a file that is longer by then it gives a part, and of one that is shorter all of it with rubbish at its
-        end. So the bytes must be those that the ETag is the MD5 of; where it is none, as in a bucket that encrypts
-        with its own key, they are read until they are the same twice.
+        Of a file that is longer by then it gives a part, and of a shorter one all, with rubbish at its end. So the
+        bytes must be what the ETag is the MD5 of, or, where it is none, as with encryption, be the same twice.
         """
         path = self._object(name)
 

@@ -18,14 +18,15 @@ from functools import lru_cache
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from orchestrator.errors import DamageError, LeaseLost, StoreError
+from orchestrator.columns import TableName
+from orchestrator.errors import LeaseLost, StoreError
 from orchestrator.files import Files
 from orchestrator.lease import Lease, hold
-from orchestrator.ledger import SUFFIX, small_name
 from orchestrator.merged import GROUP_NAMES, Index, MergedName, Merging, columns_of, without
-from orchestrator.schema import TableName, schema, to_bytes
-from orchestrator.shelf import READERS, Shelf
-from orchestrator.table import gather, read_own
+from orchestrator.schema import schema, to_bytes
+from orchestrator.shelf import Shelf
+from orchestrator.small import READERS, read_file, small_name, small_names
+from orchestrator.table import gather
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -74,28 +75,39 @@ def compact(files: Files) -> Compacted:
         StoreError: another process compacts this store, or it cannot be written.
     """
     before = count_files(files)
-    if stages_work(files) or cells_work(files):
-        with hold(files, LEASE) as lease:
-            if lease is None:
-                raise StoreError(f"{files.root}: another process compacts this store. Wait until it is done.")
-            compaction = Compaction(files, lease)
-            try:
-                compaction.merge_stages(stages_work(files))
-                compaction.merge_cells(cells_work(files))
-            except LeaseLost as lost:
-                text = f"{files.root}: {lost}. Nothing is lost, and nothing more was merged. Compact again."
-                raise StoreError(text) from lost
+    if not compact_if_free(files):
+        raise StoreError(f"{files.root}: another process compacts this store. Wait until it is done.")
     return Compacted(before, count_files(files), len(Shelf(files).holding().rows()))
+
+
+def compact_if_free(files: Files, leave: Callable[[], bool] = lambda: False) -> bool:
+    """The same; whether it was done, and not left to another process that is at it.
+
+    Args:
+        files: The store's files.
+        leave: Asked before each row group whether to stop here; nothing is lost, and the next compaction goes on.
+
+    Raises:
+        StoreError: the store cannot be written, or another process has taken over meanwhile.
+    """
+    if not (stages_work(files) or cells_work(files)):
+        return True
+    with hold(files, LEASE) as lease:
+        if lease is None:
+            return False
+        compaction = Compaction(files, lease, leave)
+        try:
+            compaction.merge_stages(stages_work(files))
+            compaction.merge_cells(cells_work(files))
+        except LeaseLost as lost:
+            text = f"{files.root}: {lost}. Nothing is lost, and nothing more was merged. Compact again."
+            raise StoreError(text) from lost
+    return True
 
 
 def count_files(files: Files) -> int:
     """How many files hold rows of stages, epochs and cells."""
     return len(Shelf(files).listed()) + sum(len(small_names(files, table)) for table in ("stages", "epochs", "cells"))
-
-
-def small_names(files: Files, table: str) -> set[str]:
-    """Names, without suffix, of the small files of a table."""
-    return {name.removesuffix(SUFFIX) for name in files.list(table) if name.endswith(SUFFIX)}
 
 
 def stages_work(files: Files) -> Work:
@@ -152,9 +164,9 @@ class Found:
 class Compaction:
     """One compaction, by the holder of its lease."""
 
-    def __init__(self, files: Files, lease: Lease) -> None:
+    def __init__(self, files: Files, lease: Lease, leave: Callable[[], bool]) -> None:
         """Write nothing yet."""
-        self.files, self.lease, self.shelf = files, lease, Shelf(files)
+        self.files, self.lease, self.leave, self.shelf = files, lease, leave, Shelf(files)
         self.generation = 1 + max((name.generation for name in self.shelf.listed()), default=0)
         self.rows_in = lru_cache(TABLES_KEPT)(self._rows_in)
 
@@ -162,6 +174,8 @@ class Compaction:
         """Merge rows and epochs of the stages of `work`; those without row or epochs go back into small files."""
         pair = Pair()
         for start in range(0, len(work.names), GROUP_NAMES):
+            if self.leave():  # and leave what would be deleted at the end
+                return
             keys = work.names[start : start + GROUP_NAMES]
             rows, epochs = self._found("stages", keys, work.gone), self._found("epochs", keys, work.gone)
             both = rows.keys() & epochs.keys()
@@ -179,6 +193,8 @@ class Compaction:
         """Merge the cells of `work`, in one file for each list of columns, so that no value changes its type."""
         open_: dict[tuple[str, ...], tuple[Merging, list[Found]]] = {}
         for name in work.names:
+            if self.leave():
+                return
             for found in self._found("cells", [name], work.gone).values():
                 columns = tuple(columns_of(found.rows.schema))
                 merging, merged = open_.setdefault(columns, (Merging("cells", found.rows.schema), []))
@@ -203,15 +219,9 @@ class Compaction:
 
     def _small(self, table: TableName, name: str) -> Found | None:
         """The rows in one small file; one that is damaged is set aside."""
-        path, data = small_name(table, name), b""
-        try:
-            data = self.files.read(path)
-            return Found(read_own(table, data, name), (path, sha256(data).hexdigest()))
-        except FileNotFoundError:
-            return None
-        except DamageError as error:
-            self.files.set_aside(path, str(error), data)
-            return None
+        path = small_name(table, name)
+        read = read_file(self.files, table, path, name)
+        return None if read is None else Found(read[0], (path, sha256(read[1]).hexdigest()))
 
     def _rows_in(self, file: MergedName) -> dict[str, pa.Table]:
         """The rows of a merged file by name; {} if it is gone, because a reader repaired it under another name."""

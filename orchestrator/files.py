@@ -14,6 +14,7 @@ import re
 import socket
 import uuid
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from functools import cache
 from hashlib import sha256
@@ -73,6 +74,29 @@ class Files(ABC):
         Raises:
             FileNotFoundError: there is no such file.
         """
+
+    @abstractmethod
+    def size(self, name: str) -> int:
+        """How many bytes a file has.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+        """
+
+    @abstractmethod
+    def read_parts(self, name: str, parts: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Parts of a file, each given by where it begins and its length in bytes; shorter where the file ends before.
+
+        For files that never change: parts of one that does may be of different times.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+        """
+
+    def read_part(self, name: str, begin: int, length: int) -> bytes:
+        """One of `read_parts`."""
+        (part,) = self.read_parts(name, [(begin, length)])
+        return part
 
     @abstractmethod
     def exists(self, name: str) -> bool:

@@ -11,7 +11,7 @@ import fcntl
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO, TypeVar
@@ -84,12 +84,8 @@ class FolderFiles(Files):
 
     def read(self, name: str) -> bytes:
         path = self.path(name)
-        try:
+        with told("read", path):
             return read_file(path)
-        except FileNotFoundError:
-            raise
-        except OSError as error:
-            raise cannot("read", path, error) from error
 
     def exists(self, name: str) -> bool:
         path = self.path(name)
@@ -97,6 +93,16 @@ class FolderFiles(Files):
             return path.is_file()
         except OSError as error:
             raise cannot("read", path, error) from error
+
+    def size(self, name: str) -> int:
+        path = self.path(name)
+        with told("read", path), open_file(path) as file:
+            return os.fstat(file.fileno()).st_size
+
+    def read_parts(self, name: str, parts: Sequence[tuple[int, int]]) -> list[bytes]:
+        path = self.path(name)
+        with told("read", path), open_file(path) as file:
+            return [read_at(file, begin, length) for begin, length in parts]
 
     def folders(self, folder: str) -> list[str]:
         return self._names(self.path(folder), partial(os.DirEntry.is_dir, follow_symlinks=False))
@@ -159,22 +165,14 @@ class FolderFiles(Files):
 
     def _move(self, name: str, to: str) -> None:
         source, target = self.path(name), self.path(to)
-        try:
+        with told("write", target):
             make_folder(target.parent)
             step("rename", target, lambda: os.rename(source, target))
-        except FileNotFoundError:
-            raise
-        except OSError as error:
-            raise cannot("write", target, error) from error
 
     def modified(self, name: str) -> float:
         path = self.path(name)
-        try:
+        with told("read", path):
             return path.stat().st_mtime
-        except FileNotFoundError:
-            raise
-        except OSError as error:
-            raise cannot("read", path, error) from error
 
     def now(self) -> float:
         """A folder that may not be written tells this machine's time: no claim can be written there either."""
@@ -222,6 +220,17 @@ class FolderFiles(Files):
         return found
 
 
+@contextlib.contextmanager
+def told(do: str, path: Path) -> Iterator[None]:
+    """Say as `cannot` what the file system refuses; that a file is missing is its caller's to judge."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise cannot(do, path, error) from error
+
+
 def cannot(do: str, path: Path, error: OSError) -> StoreError:
     """What a user should read when the file system refuses."""
     why = error.strerror or str(error)
@@ -244,13 +253,26 @@ def write_new(path: Path, data: bytes, durable: bool) -> None:
 
 
 def read_file(path: Path) -> bytes:
-    """All bytes of a file; what is there but is none, such as a folder or a pipe, is no such file."""
+    """All bytes of a file."""
+    with open_file(path) as file:
+        return file.read()
+
+
+def open_file(path: Path) -> BinaryIO:
+    """Open a file to be read; what is there but is none, such as a folder or a pipe, is no such file."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe would wait for somebody to write into it
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
-    with os.fdopen(descriptor, "rb") as file:
-        return file.read()
+    return os.fdopen(descriptor, "rb")
+
+
+def read_at(file: BinaryIO, begin: int, length: int) -> bytes:
+    """So many bytes of an open file, fewer where it ends before; a system call may give fewer than there are."""
+    found = os.pread(file.fileno(), length, begin)
+    while (left := length - len(found)) and (more := os.pread(file.fileno(), left, begin + len(found))):
+        found += more
+    return found
 
 
 def make_folder(folder: Path) -> None:

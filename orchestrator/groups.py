@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from orchestrator.columns import names
 from orchestrator.figures.results import Results, Row
 from orchestrator.figures.style import CAPS
 from orchestrator.measures import shown, spoken
 from orchestrator.quantities import Cells, Group
-from orchestrator.schema import names
 
 ALWAYS = (  # what a group shares, besides the sweep's own axes; not init, because that is what claims compare
     *("data_text", "model_text", "optimizer_text", "lr", "batch_size", "regularizer_text", "stop"),

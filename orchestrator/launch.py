@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 from orchestrator.backend import Backend
 from orchestrator.catalogue import Found, find
+from orchestrator.columns import STAGES
 from orchestrator.errors import ConfigError, StoreError
 from orchestrator.estimate import Estimate
 from orchestrator.expressions import parse_values
@@ -26,13 +27,14 @@ from orchestrator.files import log
 from orchestrator.key import canonical_text
 from orchestrator.plan import Plan, plan, stages_of
 from orchestrator.schedule import Schedule
-from orchestrator.schema import STAGES, value_faults
+from orchestrator.schema import value_faults
 from orchestrator.seam import Status
 from orchestrator.spec import Spec, plain
 from orchestrator.stage import Stage
 from orchestrator.store import Store
-from orchestrator.sweep import Sweep
+from orchestrator.sweep import Sweep, Trial
 from orchestrator.tensors import digest
+from orchestrator.upkeep import Upkeep
 from orchestrator.worker import Options, Report
 
 
@@ -166,10 +168,13 @@ def run(
     cost = estimate.cost(planned.to_run, planned.follows)
     schedule = Schedule(planned.to_run, lambda stage: cost[stage.key], planned.follows)
     name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    upkeep = Upkeep(store)
 
     def on_report(report: Report, blocked: list[str]) -> None:
         summary.add(report, blocked)
         watcher.report(report, blocked)
+        if report.status.is_final:
+            upkeep.committed()
 
     def on_stop() -> None:
         summary.interrupted = True
@@ -190,6 +195,7 @@ def run(
     finally:
         summary.interrupted &= summary.settled < len(planned.to_run)  # asked too late, it has stopped nothing
         watcher.end()
+        upkeep.end(in_haste=summary.settled < len(planned.to_run))
 
 
 @contextlib.contextmanager
@@ -281,8 +287,8 @@ def as_texts(name: str, values: Sequence[Any]) -> list[str] | None:
     return texts if is_same else None
 
 
-def rebuild(recipe: Mapping[str, Any]) -> tuple[Found, dict[str, list[Any]]]:
-    """The sweep of a remembered launch, with the axes and seeds it had then, and the axes that were replaced.
+def rebuild(recipe: Mapping[str, Any]) -> tuple[Found, dict[str, list[Any]], list[Trial]]:
+    """The sweep of a remembered launch, with the axes and seeds it had then, the axes that were replaced, its trials.
 
     Raises:
         ConfigError: its file is gone, or no longer makes the stages that were launched.
@@ -290,12 +296,13 @@ def rebuild(recipe: Mapping[str, Any]) -> tuple[Found, dict[str, list[Any]]]:
     found = find(recipe["source"])
     axes = {name: parse_values(name, ", ".join(texts)) for name, texts in recipe["axes"].items()}
     sweep = found.sweep.replace(axes, recipe["seeds"])
-    if stages_digest(plan(sweep.trials()).stages) != recipe["stages"]:
+    trials = sweep.trials()
+    if stages_digest(plan(trials).stages) != recipe["stages"]:
         raise ConfigError(
             f"{recipe['source']}: no longer the sweep that was launched, so its stages are others now. To run the "
             f"new ones: warmgrid launch {recipe['source']}. To go on with the old ones, restore the file first."
         )
-    return replace(found, sweep=sweep), {name: axes[name] for name in recipe["overrides"] if name in axes}
+    return replace(found, sweep=sweep), {name: axes[name] for name in recipe["overrides"] if name in axes}, trials
 
 
 def remembered(
@@ -308,6 +315,13 @@ def remembered(
     Raises:
         ConfigError: there is none, or none that its file still makes.
     """
+    return [(found, replaced) for found, replaced, _ in remembered_trials(store, sweep, axes, seeds)]
+
+
+def remembered_trials(
+    store: Store, sweep: str, axes: Mapping[str, Sequence[Any]], seeds: Sequence[int] | None
+) -> list[tuple[Found, dict[str, list[Any]], list[Trial]]]:
+    """As `remembered`, with the trials of each launch, which take long to make."""
     recipes = [recipe for recipe in store.launches(sweep) if was_given(recipe, axes, seeds)]
     if not recipes:
         which = " with these axes and seeds" if axes or seeds is not None else ""

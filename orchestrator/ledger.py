@@ -12,8 +12,7 @@ from orchestrator.errors import DamageError
 from orchestrator.files import Files
 from orchestrator.merged import Index
 from orchestrator.shelf import Shelf
-
-SUFFIX = ".parquet"
+from orchestrator.small import SUFFIX, read_own, small_name, small_names, sound
 
 
 class Ledger:
@@ -25,9 +24,7 @@ class Ledger:
 
     def committed(self, among: Collection[str] | None = None) -> set[str]:
         """Keys of the stages, by default all, whose result is here; a damaged row is set aside first."""
-        from orchestrator.table import sound  # imports no pyarrow unless there is a file to read
-
-        rows, epochs = self._small("stages"), self._small("epochs")
+        rows, epochs = small_names(self.files, "stages"), small_names(self.files, "epochs")
         merged = self.shelf.holding()  # after the small files, as what is merged meanwhile is in both
         merged_rows, merged_epochs = merged.rows(), merged.epoch_keys()
         wanted = (rows | merged_rows) & (epochs | merged_epochs)
@@ -52,8 +49,6 @@ class Ledger:
             FileNotFoundError: there is none.
             DamageError: it is damaged, and was set aside.
         """
-        from orchestrator.table import read_own
-
         name, refused, data = small_name("stages", key), None, b""
         try:
             data = self.files.read(name)
@@ -91,12 +86,3 @@ class Ledger:
         """Whether the cells of this file are here, be they merged."""
         stem = name.removeprefix("cells/").removesuffix(SUFFIX)
         return self.files.exists(name) or any(stem in index.places for index in self.shelf.indexes("cells"))
-
-    def _small(self, table: str) -> set[str]:
-        """Keys of the small files of a table."""
-        return {name.removesuffix(SUFFIX) for name in self.files.list(table) if name.endswith(SUFFIX)}
-
-
-def small_name(table: str, key: str) -> str:
-    """Name in the store of a stage's own file."""
-    return f"{table}/{key}{SUFFIX}"

@@ -1,28 +1,30 @@
 """Query: SQL over the store's tables in an in-memory DuckDB that can reach nothing else.
 
-Tables `stages`, `epochs` and `cells` are what `orchestrator.table` loads. The view `results` joins cells with stages on
-key: one row per cell, seed and reported stage that is committed or failed. Where both have a column, *settings* (see
-`orchestrator.schema.SETTINGS`) are the cell's: in an online sweep the first round of a warm-start cell is trained from
-a random init, but belongs to warm start. A setting that is no axis of the sweep is the stage's. Everything else is the
-stage's, so that an axis called epochs, a cap, never hides the epochs that were run; such an axis is `axis_epochs`.
+Tables `stages` and `epochs` are read while DuckDB asks for them (`orchestrator.sources`), in the columns and, where a
+condition on `key` allows it, of the stages that a statement needs; `cells` is loaded. The view `results` joins cells
+with stages on key: one row per cell, seed and reported stage that is committed or failed. Where both have a column,
+*settings* (see `orchestrator.columns.SETTINGS`) are the cell's: in an online sweep the first round of a warm-start cell
+is trained from a random init, but belongs to warm start. A setting that is no axis of the sweep is the stage's.
+Everything else is the stage's, so that an axis called epochs, a cap, never hides the epochs that were run; such an axis
+is `axis_epochs`.
 """
 
 from __future__ import annotations
 
-import csv
-import datetime
-import decimal
-import difflib
-import io
-import json
-import math
+import contextlib
 import re
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TextIO, cast
+import threading
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
+from orchestrator.columns import SETTINGS, TableName, names
 from orchestrator.errors import ConfigError
-from orchestrator.schema import SETTINGS, names, schema
-from orchestrator.table import empty, load
+from orchestrator.quoting import nearest, quoted
+from orchestrator.scan import Scan
+from orchestrator.schema import schema
+from orchestrator.shelf import Shelf
+from orchestrator.sources import Sources
+from orchestrator.table import alike
 
 if TYPE_CHECKING:
     import duckdb
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
 
     from orchestrator.files import Files
 
-Format = Literal["table", "csv", "json", "parquet"]
 TABLES = ("stages", "epochs", "cells", "results")
 # Columns that a setting brings with it: where the cell has the setting, the stage's are not looked at.
 BROUGHT_BY = {
@@ -52,6 +53,10 @@ LOCKS = (
     "SET enable_external_access = false",
     "SET lock_configuration = true",
 )
+HIDDEN = "sources"  # the schema of what the tables are made of
+JOINED = f"FROM {HIDDEN}.cells c JOIN main.stages s ON c.key = s.key"
+USUAL_EPOCHS = 100  # of a stage, for estimates
+COLUMN_NAMES = "SELECT DISTINCT column_name FROM information_schema.columns WHERE table_schema = 'main' ORDER BY 1"
 NO_COLUMN = re.compile(r'Referenced column "(.+?)" not found|does not have a column named "(.+?)"')
 NO_TABLE = re.compile(r"Table with name (\S+) does not exist|Referenced table \"(.+?)\" not found")
 
@@ -68,28 +73,49 @@ def run_sql(files: Files, sql: str) -> pa.Table:
     return rows
 
 
-def run_all(files: Files, statements: Sequence[str]) -> list[pa.Table]:
-    """Rows of several reading statements over one reading of the store's files, which is what takes the time.
+def run_all(
+    files: Files,
+    statements: Sequence[str],
+    shelf: Shelf | None = None,
+    *,
+    seconds: float | None = None,
+    most_rows: int | None = None,
+) -> list[pa.Table]:
+    """Rows of several reading statements over one state of the store.
+
+    Args:
+        files: The store's files.
+        statements: One reading statement each.
+        shelf: Of the same files, where a caller keeps one: what it knows of merged files is not read again.
+        seconds: All statements together may take so long; no limit by default.
+        most_rows: Of each statement so many rows are made, at most; all by default.
 
     Raises:
-        ConfigError: as for `run_sql`.
+        ConfigError: as for `run_sql`, or the time was over.
+        StoreError: the store cannot be read.
     """
     import duckdb
 
-    with connect(files, statements) as connection:
+    sources = Sources(Scan(files, shelf or Shelf(files)))
+    with connect(sources, statements) as connection, limited(connection, seconds):
         found = []
         for sql in statements:
             try:
-                found.append(plain_numbers(connection.sql(sql).to_arrow_table()))
+                rows = connection.sql(sql)
+                rows = rows if most_rows is None else rows.limit(most_rows)
+                found.append(plain_numbers(rows.to_arrow_table()))
+            except duckdb.InterruptException:
+                raise ConfigError(f"SQL: stopped, as it was not done after {seconds:g} s. Ask for less.") from None
             except duckdb.Error as error:
+                if sources.trouble:
+                    raise sources.trouble[0] from None
                 raise ConfigError(explain(connection, sql, str(error))) from None
         return found
 
 
-def connect(files: Files, statements: Sequence[str]) -> duckdb.DuckDBPyConnection:
-    """A locked in-memory DuckDB with the store's tables; `epochs`, the largest, is filled only if it is read.
-
-    The caller closes it.
+@contextlib.contextmanager
+def connect(sources: Sources, statements: Sequence[str]) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A locked in-memory DuckDB with the store's tables; of `stages` and `epochs` it reads what it needs.
 
     Raises:
         ConfigError: one of `statements` is not one single reading statement.
@@ -102,17 +128,25 @@ def connect(files: Files, statements: Sequence[str]) -> duckdb.DuckDBPyConnectio
             connection.execute(lock)
         for sql in statements:
             check_reads(connection, sql)
-        stages, cells = load(files, "stages"), load(files, "cells")
-        put(connection, "stages", stages)
-        put(connection, "cells", cells)
-        put(connection, "epochs", empty(schema("epochs")))
-        connection.execute(f"CREATE VIEW results AS {results_sql(cells.schema)}")
-        if any(reads_epochs(connection, sql) for sql in statements):
-            put(connection, "epochs", load(files, "epochs", stages))
-    except BaseException:
+        put(connection, sources)
+        yield connection
+    finally:
         connection.close()
-        raise
-    return connection
+
+
+@contextlib.contextmanager
+def limited(connection: duckdb.DuckDBPyConnection, seconds: float | None) -> Iterator[None]:
+    """Interrupt what the connection does after so many seconds."""
+    if seconds is None:
+        yield
+        return
+    timer = threading.Timer(seconds, connection.interrupt)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
 
 
 def check_reads(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
@@ -132,41 +166,63 @@ def check_reads(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
         )
 
 
-def put(connection: duckdb.DuckDBPyConnection, name: str, table: pa.Table) -> None:
-    """Copy `table` into the database, in place of what was there under that name."""
-    connection.register("incoming", table)
-    connection.execute(f"CREATE OR REPLACE TABLE {name} AS FROM incoming")
-    connection.unregister("incoming")
+def put(connection: duckdb.DuckDBPyConnection, sources: Sources) -> None:
+    """Make the tables; what they are made of is out of sight, in a schema of its own."""
+    cells, stages = sources.cells, len(sources.scan.keys)
+    connection.execute(f"CREATE SCHEMA {HIDDEN}")
+    connection.execute(f"USE {HIDDEN}")
+    connection.from_arrow(sources.stages).create_view("stages")
+    connection.from_arrow(sources.epochs).create_view("epochs")
+    connection.from_arrow(cells).create_view("given")
+    connection.execute("CREATE TABLE cells AS FROM given")
+    connection.execute("USE main")
+    connection.execute(f"CREATE VIEW stages AS {of_size('stages', stages)}")
+    connection.execute(f"CREATE VIEW epochs AS {of_size('epochs', stages * USUAL_EPOCHS)}")
+    connection.execute(f"CREATE VIEW cells AS FROM {HIDDEN}.cells")
+    connection.execute(f"CREATE TABLE {HIDDEN}.again (place BIGINT)")
+    connection.execute(f"CREATE VIEW results AS {results_sql(cells.schema)}")
+    if alike(cells):
+        connection.execute(f"INSERT INTO {HIDDEN}.again {again_sql(cells.schema)}")
 
 
-def reads_epochs(connection: duckdb.DuckDBPyConnection, sql: str) -> bool:
-    """Whether `sql` reads the table epochs; stages and results have a column of that name, which does not count."""
-    import duckdb
+def of_size(table: TableName, rows: int) -> str:
+    """The SELECT behind the view of a source, which tells DuckDB about how many rows there are.
 
-    try:
-        return any(name.lower().endswith("epochs") for name in connection.get_table_names(sql))
-    except duckdb.Error:  # a PIVOT, or a mistake that running it will report
-        return re.search(r"\bepochs\b", sql, re.IGNORECASE) is not None
+    DuckDB takes each source for one row, and would put three million of them into the hash table of a join, or sort
+    them all for the first ten. So it is shown as many rows more, of which none is ever made.
+    """
+    nothing = ", ".join("NULL" for _ in names(table))
+    return f"FROM {HIDDEN}.{table} UNION ALL FROM (SELECT {nothing} FROM range({rows}) LIMIT (SELECT 0))"
 
 
 def results_sql(cells: pa.Schema) -> str:
-    """The SELECT behind the view `results`, given the columns of `cells`; rows in the order of the cells.
+    """The SELECT behind the view `results`, given the columns of `cells`; rows in the order of the cells."""
+    measured = [f"s.{quoted(name)}" for name in names("stages") if name not in (*SETTINGS, "key")]
+    columns = ", ".join([*decided(cells), *measured])
+    return f"SELECT {columns} {JOINED} WHERE c.rowid NOT IN (SELECT place FROM {HIDDEN}.again) ORDER BY c.rowid"
+
+
+def again_sql(cells: pa.Schema) -> str:
+    """The SELECT of the places of cells whose result is there before.
 
     Two launches of a sweep, one with an axis spelt out that the other left at its default, may list one cell twice;
     after the join such rows are equal, and one is kept.
     """
-    fixed, measured = names("cells"), [name for name in names("stages") if name not in (*SETTINGS, "key")]
+    listed = f"SELECT c.rowid AS place, {', '.join(decided(cells))} {JOINED}"
+    first = f"SELECT * EXCLUDE (place), min(place) AS place FROM ({listed}) GROUP BY ALL"
+    return f"SELECT place FROM ({listed}) EXCEPT SELECT place FROM ({first})"
+
+
+def decided(cells: pa.Schema) -> list[str]:
+    """The columns of `results` that say which result it is; all others follow from the key."""
+    fixed = names("cells")
     taken = {name.lower() for name in (*names("stages"), *fixed)}
     axes = [name for name in cells.names if name not in (*SETTINGS, *fixed)]
     chosen = ["c.sweep", "c.seed", "c.round"]
     chosen += [setting_sql(name, cells) for name in SETTINGS if name not in fixed]
     chosen += [f"c.{quoted(name)}" for name in axes if name.lower() not in taken]
     chosen += [f"c.{quoted(name)} AS {quoted('axis_' + name)}" for name in axes if name.lower() in taken]
-    chosen += ["c.key", *(f"s.{quoted(name)}" for name in measured)]
-    joined = (
-        f"SELECT {', '.join(chosen)}, min(c.rowid) AS place_ FROM cells c JOIN stages s ON c.key = s.key GROUP BY ALL"
-    )
-    return f"SELECT * EXCLUDE (place_) FROM ({joined}) ORDER BY place_"
+    return [*chosen, "c.key"]
 
 
 def setting_sql(name: str, cells: pa.Schema) -> str:
@@ -180,11 +236,6 @@ def setting_sql(name: str, cells: pa.Schema) -> str:
     if len(types) > 1 and types != {"int64", "double"}:
         cell, stage = f"CAST({cell} AS VARCHAR)", f"CAST({stage} AS VARCHAR)"
     return f"coalesce({cell}, {stage}) AS {quoted(name)}"
-
-
-def quoted(name: str) -> str:
-    """`name` as an SQL identifier."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 def plain_numbers(table: pa.Table) -> pa.Table:
@@ -207,7 +258,7 @@ def explain(connection: duckdb.DuckDBPyConnection, sql: str, message: str) -> st
     """One line on what is wrong with `sql`, with the nearest names where a name is unknown."""
     if found := NO_COLUMN.search(message):
         name = found[1] or found[2]
-        known = connection.sql("SELECT DISTINCT column_name FROM information_schema.columns ORDER BY 1").fetchall()
+        known = connection.sql(COLUMN_NAMES).fetchall()
         hint = f" Text goes in single quotes: '{name}'." if f'"{name}"' in sql else ""
         return f"SQL: no column {name!r}{nearest(name, [row[0] for row in known])}.{hint} All: DESCRIBE results."
     if found := NO_TABLE.search(message):
@@ -215,158 +266,6 @@ def explain(connection: duckdb.DuckDBPyConnection, sql: str, message: str) -> st
     return f"SQL: {first_line(message)}."
 
 
-def nearest(name: str, known: list[str]) -> str:
-    """The names in `known` that look most like `name`, as the end of a phrase."""
-    near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)
-    return f"; nearest: {', '.join(near)}" if near else ""
-
-
 def first_line(message: str) -> str:
     """The first line of DuckDB's message, without its full stop."""
     return message.strip().splitlines()[0].rstrip(" .!:")
-
-
-def write(table: pa.Table, format_: Format, out: TextIO | BinaryIO) -> None:
-    """Write a result in the form that a person (table) or a program (csv, json, parquet) reads.
-
-    Times are UTC. JSON is a list of records, with null for NaN and infinity, which JSON cannot hold. On a terminal a
-    table shows the columns that fit; elsewhere it shows all, plain.
-
-    Raises:
-        ConfigError: Parquet would go to a terminal, or to a stream that takes no bytes.
-    """
-    if format_ == "parquet":
-        write_parquet(table, out)
-        return
-    texts: dict[str, Callable[[pa.Table, TextIO | BinaryIO], str]]
-    texts = {"table": table_text, "csv": csv_text, "json": json_text}
-    text = texts[format_](table, out)
-    if isinstance(out, io.TextIOBase):
-        out.write(text)
-    else:
-        cast(BinaryIO, out).write(text.encode())
-
-
-def write_parquet(table: pa.Table, out: TextIO | BinaryIO) -> None:
-    """Write `table` as one Parquet file to the bytes under `out`."""
-    import pyarrow.parquet as pq
-
-    raw = getattr(out, "buffer", None) if isinstance(out, io.TextIOBase) else out
-    if raw is None or raw.isatty():
-        raise ConfigError(
-            "--format parquet writes bytes, and this is a terminal: send them to a file, > results.parquet."
-        )
-    pq.write_table(table, raw, compression="zstd")
-
-
-def csv_text(table: pa.Table, _: object = None) -> str:
-    """`table` as CSV with a header; null is empty, times are ISO 8601."""
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(table.column_names)
-    rows.writerows(zip(*([csv_cell(v) for v in column.to_pylist()] for column in table.columns), strict=True))
-    return text.getvalue()
-
-
-def csv_cell(value: Any) -> Any:
-    """A value as the csv module should write it."""
-    if isinstance(value, (bool, list, dict)):
-        return json.dumps(json_value(value))
-    return value.isoformat() if isinstance(value, (datetime.date, datetime.time)) else value
-
-
-def json_text(table: pa.Table, _: object = None) -> str:
-    """`table` as a JSON list of records, one a line."""
-    records = (json.dumps(json_value(row), ensure_ascii=False, allow_nan=False) for row in table.to_pylist())
-    return "[" + ",\n ".join(records) + "]\n"
-
-
-def json_value(value: Any) -> Any:
-    """`value` in JSON's types."""
-    if isinstance(value, dict):
-        return {str(name): json_value(v) for name, v in value.items()}
-    if isinstance(value, list):
-        return [json_value(v) for v in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    if isinstance(value, decimal.Decimal):
-        return float(value)
-    return value.isoformat() if isinstance(value, (datetime.date, datetime.time)) else str(value)
-
-
-def table_text(table: pa.Table, out: TextIO | BinaryIO) -> str:
-    """`table` for people: numbers to the right, accuracies to 4 digits, nulls empty."""
-    cells = [[shown(field.name, value) for value in table[i].to_pylist()] for i, field in enumerate(table.schema)]
-    columns = list(zip(table.column_names, cells, map(is_number, table.schema.types), strict=True))
-    return terminal_text(columns, out, table.num_rows) if out.isatty() else plain_text(columns, table.num_rows)
-
-
-def is_number(type_: pa.DataType) -> bool:
-    """Whether values of an Arrow type line up to the right."""
-    import pyarrow as pa
-
-    return bool(pa.types.is_integer(type_) or pa.types.is_floating(type_))
-
-
-def shown(name: str, value: Any) -> str:
-    """A value as people read it, on one line."""
-    if value is None:
-        return ""
-    if isinstance(value, float):
-        return f"{value:.4f}" if "accuracy" in name else f"{value:.6g}"
-    if isinstance(value, datetime.datetime):
-        return f"{value:%Y-%m-%d %H:%M:%S}"
-    if isinstance(value, (bool, list, dict)):
-        return json.dumps(json_value(value))
-    return " ".join(str(value).splitlines())
-
-
-Shown = tuple[str, list[str], bool]  # a column's name, its values as text, whether they are numbers
-
-
-def width(column: Shown) -> int:
-    """Characters that a column takes."""
-    return max(map(len, (column[0], *column[1])))
-
-
-def plain_text(columns: list[Shown], rows: int) -> str:
-    """All columns in full, two blanks apart."""
-    widths = [width(column) for column in columns]
-    lines = []
-    for row in range(-1, rows):
-        line = [name if row < 0 else values[row] for name, values, _ in columns]
-        aligned = (
-            text.rjust(size) if right else text.ljust(size)
-            for text, size, (_, _, right) in zip(line, widths, columns, strict=True)
-        )
-        lines.append("  ".join(aligned).rstrip() + "\n")
-    return "".join(lines)
-
-
-def terminal_text(columns: list[Shown], out: TextIO | BinaryIO, rows: int) -> str:
-    """As many columns as the terminal has room for, and a line that says how many are not shown."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    console = Console(file=cast(TextIO, out), highlight=False)
-    fitting = fit([width(column) + 3 for column in columns], console.width)
-    grid = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
-    for name, _, right in columns[:fitting]:
-        grid.add_column(Text(name), justify="right" if right else "left", overflow="fold")
-    for row in range(rows):
-        grid.add_row(*(Text(values[row]) for _, values, _ in columns[:fitting]))
-    with console.capture() as capture:
-        console.print(grid)
-        if fitting < len(columns):
-            console.print(f"{rows} rows; {fitting} of {len(columns)} columns fit here. SELECT fewer, or --format csv.")
-    return capture.get()
-
-
-def fit(widths: list[int], room: int) -> int:
-    """How many columns from the left fit into `room` characters, at least one."""
-    count = sum(1 for end in range(1, len(widths) + 1) if sum(widths[:end]) <= room)
-    return max(count, 1)

@@ -27,7 +27,8 @@ def one_line(error: BaseException) -> str:
 
 def known_columns(handout: Handout) -> dict[str, Any]:
     """Every column of the table `stages`: the config's where it gives a fitting value, else null."""
-    from orchestrator.schema import STAGES, value_faults
+    from orchestrator.columns import STAGES
+    from orchestrator.schema import value_faults
 
     given = handout.config.stage_columns()
     known = {column.name: given.get(column.name) for column in STAGES}

@@ -11,16 +11,17 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
+from orchestrator.columns import TableName
 from orchestrator.errors import DamageError, StoreError
 from orchestrator.files import Files, log
 from orchestrator.merged import FOLDER, Index, MergedName, index_of, mended, rows_of
-from orchestrator.schema import TableName
+from orchestrator.parts import read_index
+from orchestrator.small import READERS
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 T = TypeVar("T")
-READERS = 4  # threads; they hide the latency of a network folder, and more of them only wait for each other
 REPAIR = "`warmgrid resume` trains again what is missing"
 
 
@@ -66,7 +67,8 @@ class Shelf:
     def __init__(self, files: Files) -> None:
         """Read nothing yet."""
         self.files = files
-        self._indexes: dict[MergedName, Index] = {}
+        self._indexes: dict[MergedName, Index] = {}  # of files whose row groups were all looked at
+        self._glances: dict[MergedName, Index] = {}
 
     def listed(self) -> list[MergedName]:
         """All merged files, what is newer first; of equal names in them those of the first count."""
@@ -98,6 +100,15 @@ class Shelf:
         """What all merged files of a table hold; what is newer first."""
         return self._each(table, self.index)
 
+    def glances(self, table: TableName) -> list[Index]:
+        """What all merged files of a table hold by their metadata alone; what is newer first."""
+        found = self._each(table, self.glance)
+        known = {index.name for index in found}
+        gone = [name for name in self._glances if name.table == table and name not in known]
+        for name in gone:
+            self._glances.pop(name, None)
+        return found
+
     def _each(self, table: TableName, look: Callable[[MergedName], T | None]) -> list[T]:
         """`look` at all merged files of a table; where one is gone, at what came in its place."""
         seen: dict[MergedName, T] = {}
@@ -116,6 +127,19 @@ class Shelf:
             return self._indexes[name]
         opened = self.opened(name)
         return opened and opened[0]
+
+    def glance(self, name: MergedName) -> Index | None:
+        """What a merged file holds by its metadata alone, unless more is known; None if it is gone."""
+        found = self._indexes.get(name) or self._glances.get(name)
+        if found is not None:
+            return found
+        try:
+            found = self._glances[name] = read_index(self.files, name)
+        except FileNotFoundError:
+            return None
+        except DamageError:
+            return self.index(name)
+        return found
 
     def rows(self, name: MergedName) -> tuple[Index, pa.Table] | None:
         """What a merged file holds, with its rows; None if it is gone."""

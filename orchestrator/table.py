@@ -11,16 +11,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from orchestrator.errors import DamageError
-from orchestrator.schema import TableName, axis_field, metadata, read_bytes, schema
-from orchestrator.shelf import READERS, Shelf
+from orchestrator.columns import TableName, names
+from orchestrator.scan import Scan
+from orchestrator.schema import axis_field, metadata, schema
+from orchestrator.shelf import Shelf
+from orchestrator.small import READERS, read_file, small_name, small_names
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from orchestrator.files import Files
-
-SUFFIX = ".parquet"
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Piece:
 Pieces = dict[str, Piece]
 
 
-def load(files: Files, name: TableName, stages: pa.Table | None = None) -> pa.Table:
+def load(files: Files, name: TableName, stages: pa.Table | None = None, shelf: Shelf | None = None) -> pa.Table:
     """One table of the store, with all columns of its schema, also where the store is empty.
 
     Args:
@@ -43,30 +43,28 @@ def load(files: Files, name: TableName, stages: pa.Table | None = None) -> pa.Ta
         name: ``stages``: committed stages, and those whose last attempt failed; each key once. ``epochs``: of
             committed stages only. ``cells``: of all sweeps, each row once; a sweep without some axis is null there.
         stages: The table `stages` if the caller has it already, so that `epochs` need not read it again.
+        shelf: Of the same files, where a caller keeps one: what it knows of merged files is not read again.
 
     Raises:
         ConfigError: a newer warmgrid wrote a file that this one would misread.
     """
     if name == "cells":
         return cells(files)
+    scan = Scan(files, shelf or Shelf(files))
     if stages is None:
-        stages = all_stages(files)
-    return stages if name == "stages" else epochs_of(files, stages)
+        stages = scan.stages(names("stages")).combine_chunks()
+    return stages if name == "stages" else epochs_of(scan, stages)
 
 
-def all_stages(files: Files) -> pa.Table:
-    """Rows of all committed stages, then of the failed ones that are not committed; each sorted by key."""
-    committed = gather(files, "stages")
-    failed = small_pieces(files, "failures", "stages", lambda key: key not in committed)
-    return joined([*laid(committed), *laid(failed)], schema("stages"))
-
-
-def epochs_of(files: Files, stages: pa.Table) -> pa.Table:
+def epochs_of(scan: Scan, stages: pa.Table) -> pa.Table:
     """The epochs of those of `stages` that are committed, sorted by key."""
     import pyarrow.compute as pc
 
     keys = set(stages.filter(pc.not_equal(stages["status"], "failed"))["key"].to_pylist())
-    return joined(laid(gather(files, "epochs", keys.__contains__)), schema("epochs"))
+    pieces = Pieces()
+    for rows in scan.rows("epochs", names("epochs"), keys):
+        pieces |= {key: Piece(rows.table, first, count) for key, first, count in rows.pieces()}
+    return joined(laid(pieces), schema("epochs"))
 
 
 def gather(files: Files, name: TableName, wanted: Callable[[str], bool] = lambda _: True) -> Pieces:
@@ -81,49 +79,15 @@ def gather(files: Files, name: TableName, wanted: Callable[[str], bool] = lambda
 
 def small_pieces(files: Files, folder: str, name: TableName, wanted: Callable[[str], bool]) -> Pieces:
     """All sound files of `folder` whose name without suffix is `wanted`."""
-    keys = [key for n in files.list(folder) if n.endswith(SUFFIX) and wanted(key := n.removesuffix(SUFFIX))]
-    return small(files, name, folder, keys)
+    return small(files, name, folder, sorted(filter(wanted, small_names(files, folder))))
 
 
 def small(files: Files, name: TableName, folder: str, keys: Sequence[str]) -> Pieces:
     """The rows in the small files of `keys`; unsound files are set aside, vanished ones left out."""
     with ThreadPoolExecutor(READERS) as pool:
-        found = pool.map(lambda key: read_file(files, name, f"{folder}/{key}{SUFFIX}", key), keys)
-        return {key: Piece(t, 0, t.num_rows) for key, t in zip(keys, found, strict=True) if t is not None}
-
-
-def sound(files: Files, name: TableName, folder: str, keys: Sequence[str]) -> set[str]:
-    """Those of `keys` whose small file is sound; keeps no rows, of which each small file costs 60 KiB of memory."""
-    with ThreadPoolExecutor(READERS) as pool:
-        found = pool.map(lambda key: read_file(files, name, f"{folder}/{key}{SUFFIX}", key) is not None, keys)
-        return {key for key, is_sound in zip(keys, found, strict=True) if is_sound}
-
-
-def read_file(files: Files, name: TableName, path: str, key: str) -> pa.Table | None:
-    """The table in one small file, None if it cannot count or another process has just moved it."""
-    data = b""
-    try:
-        data = files.read(path)
-        return read_own(name, data, key)
-    except FileNotFoundError:
-        return None
-    except DamageError as error:
-        files.set_aside(path, str(error), data)
-        return None
-
-
-def read_own(name: TableName, data: bytes, key: str) -> pa.Table:
-    """The table in the small file of `key`.
-
-    Raises:
-        DamageError: it is damaged or foreign, or holds rows of another stage.
-    """
-    table = read_bytes(name, data)
-    if name == "stages" and table["key"].to_pylist() != [key]:
-        raise DamageError("not the row of this stage")
-    if name == "epochs" and set(table["key"].to_pylist()) - {key}:
-        raise DamageError("not the epochs of this stage")
-    return table
+        found = pool.map(lambda key: read_file(files, name, small_name(folder, key), key), keys)
+        tables = {key: read[0] for key, read in zip(keys, found, strict=True) if read is not None}
+    return {key: Piece(table, 0, table.num_rows) for key, table in tables.items()}
 
 
 def laid(pieces: Mapping[str, Piece]) -> Iterator[pa.Table]:
@@ -164,10 +128,34 @@ def cells(files: Files) -> pa.Table:
     ordered = ["sweep", *(name for name in types if name not in fixed), "seed", "round", "key"]
     wide = pa.schema([axis_field(name, types[name]) for name in ordered], metadata("cells"))
     table = pa.concat_tables([widened(table, wide) for table in tables])
-    # Of equal rows the first is kept. By hand: pyarrow's group_by loads all of pandas, which takes seconds.
-    rows = list(zip(*(column.to_pylist() for column in table.columns), strict=True))
-    first = {row: place for place, row in reversed(list(enumerate(rows)))}
-    return table if len(first) == len(rows) else table.take(sorted(first.values()))
+    return once(table.combine_chunks())
+
+
+def once(table: pa.Table) -> pa.Table:
+    """The first of each set of equal cells."""
+    import pyarrow as pa
+
+    places = alike(table)
+    rows = list(zip(*(column.to_pylist() for column in table.take(pa.array(places, pa.int64())).columns), strict=True))
+    first = {row: place for place, row in zip(reversed(places), reversed(rows), strict=True)}
+    again = set(places).difference(first.values())
+    kept = [place for place in range(len(table)) if place not in again]
+    return table.take(pa.array(kept, pa.int64())) if again else table
+
+
+def alike(table: pa.Table) -> list[int]:
+    """Places of the cells that share sweep, seed, round and key with another one; few, or none at all."""
+    import numpy as np
+
+    if len(table["key"].combine_chunks().dictionary_encode().dictionary) == len(table):
+        return []
+    groups = np.zeros(len(table), np.int64)
+    for name in names("cells"):
+        values = table[name].combine_chunks().dictionary_encode()
+        together = groups * max(len(values.dictionary), 1) + values.indices.to_numpy()
+        groups = np.unique(together, return_inverse=True)[1]
+    found: list[int] = np.flatnonzero(np.bincount(groups)[groups] > 1).tolist() if len(groups) else []
+    return found
 
 
 def widest(schemas: Sequence[pa.Schema]) -> dict[str, pa.DataType]:

@@ -74,12 +74,14 @@ class Network:
         requests: Methods and paths that came by, such as ``PUT /bucket/store/stages/a``.
         fault: Says what happens to a request, None for nothing; told the request, as in `requests`.
         is_down: Whether every connection is refused.
+        answered: Bytes that came back from the server so far.
     """
 
     def __init__(self, port: int) -> None:
         self.requests: list[str] = []
         self.fault: Callable[[str], Fault | None] = lambda _: None
         self.is_down = False
+        self.answered = 0
         self._port = port
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
@@ -110,7 +112,7 @@ class Network:
                 return
             with socket.create_connection(("127.0.0.1", self._port)) as server:
                 now: list[Fault] = [Fault()]
-                threading.Thread(target=answers, args=(server, client, now), daemon=True).start()
+                threading.Thread(target=self._answer, args=(server, client, now), daemon=True).start()
                 self._pass_on(client, server, now)
                 for side in (client, server):
                     side.shutdown(socket.SHUT_RDWR)
@@ -132,16 +134,16 @@ class Network:
             server.sendall(data)
             passed += len(data)
 
-
-def answers(server: socket.socket, client: socket.socket, now: list[Fault]) -> None:
-    """Send answers back, as far as the fault of their request lets them."""
-    with contextlib.suppress(OSError):
-        while data := server.recv(2**20):
-            time.sleep(now[0].delay_s)
-            if now[0].loses_answer and data.startswith(b"HTTP/1.1 2"):
-                client.shutdown(socket.SHUT_RDWR)
-                return
-            client.sendall(data)
+    def _answer(self, server: socket.socket, client: socket.socket, now: list[Fault]) -> None:
+        """Send answers back, as far as the fault of their request lets them."""
+        with contextlib.suppress(OSError):
+            while data := server.recv(2**20):
+                time.sleep(now[0].delay_s)
+                if now[0].loses_answer and data.startswith(b"HTTP/1.1 2"):
+                    client.shutdown(socket.SHUT_RDWR)
+                    return
+                self.answered += len(data)
+                client.sendall(data)
 
 
 @pytest.fixture(scope="session")

@@ -54,6 +54,21 @@ def test_what_was_written_is_read(files: Files, data: bytes) -> None:
     assert all_names(files) == ["stages/a"]
 
 
+@pytest.mark.parametrize("data", [OLD, LARGE], ids=["small", "large"])
+def test_parts_of_a_file_are_read_alone(files: Files, data: bytes) -> None:
+    """One column of a large file is wanted, and a wrong place gives the numbers of another one."""
+    files.write("merged/a", data)
+    last = len(data) - 5
+
+    assert files.size("merged/a") == len(data)
+    assert files.read_part("merged/a", 7, 3) == data[7:10]
+    asked = [(last, 5), (0, 40), (9_000, 100), (2, 5), (9_000, 100)]
+    assert files.read_parts("merged/a", asked) == [data[b : b + n] for b, n in asked]
+    assert files.read_part("merged/a", last, 50) == data[last:]
+    assert files.read_parts("merged/a", [(0, 40), (2, 5)]) == [data[:40], data[2:7]]
+    assert files.read_parts("merged/a", []) == []
+
+
 def test_the_root_opens_the_same_files_again(files: Files) -> None:
     """A worker on another machine gets nothing but this text."""
     files.write("stages/a", OLD)
@@ -80,7 +95,7 @@ def test_what_is_missing_is_named(files: Files) -> None:
     """A missing row means that a stage must run, and only what is surely missing does."""
     files.write("stages/a", OLD)
 
-    for call in (files.read, files.modified, files.touch):
+    for call in (files.read, files.modified, files.touch, files.size, lambda name: files.read_part(name, 0, 1)):
         for name in ("stages/b", "other", "other/a"):
             with pytest.raises(FileNotFoundError) as caught:
                 call(name)

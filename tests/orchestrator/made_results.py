@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from orchestrator.columns import STAGES
 from orchestrator.figures.results import Results
 from orchestrator.groups import groups_of
 from orchestrator.quantities import Cells, Group
-from orchestrator.schema import STAGES
 
 PLANE = {"random_init": (0.0, 1.0), "warm_start": (1.0, 0.0)}
 NOTHING = {column.name: None for column in STAGES}

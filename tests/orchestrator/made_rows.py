@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.schema import names
+from orchestrator.columns import names
 from orchestrator.store import Store
 from orchestrator.table import load
 

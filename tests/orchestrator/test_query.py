@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import datetime
-import io
-import json
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
-from orchestrator import query
+from orchestrator.columns import names
 from orchestrator.errors import ConfigError
 from orchestrator.files import Files, open_files
-from orchestrator.query import connect, run_sql, write
-from orchestrator.schema import cells_table, names, to_bytes, to_table
+from orchestrator.query import connect, run_sql
+from orchestrator.scan import Scan
+from orchestrator.schema import cells_table, to_bytes, to_table
+from orchestrator.shelf import Shelf
+from orchestrator.sources import Sources
 
 STAGE = {
     "trainer": "t:f",
@@ -61,13 +60,6 @@ def result(files: Files, columns: str) -> list[tuple[Any, ...]]:
     """Rows of the view results, as tuples."""
     table = run_sql(files, f"SELECT {columns} FROM results")
     return list(zip(*(column.to_pylist() for column in table.columns), strict=True))
-
-
-def written(table: pa.Table, format_: query.Format) -> str:
-    """What `write` writes to a stream that is no terminal."""
-    out = io.StringIO()
-    write(table, format_, out)
-    return out.getvalue()
 
 
 @pytest.mark.parametrize("name", ["stages", "epochs", "cells", "results"])
@@ -192,15 +184,11 @@ def test_epochs_are_there_when_they_are_asked_for(files: Files, sql: str) -> Non
 
 def test_epochs_are_not_read_for_the_column_of_that_name(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     """Reading all epochs of a large store for a query over its stages would double the wait."""
-    loaded: list[str] = []
-    monkeypatch.setattr(query, "load", lambda f, name, *rest: loaded.append(name) or LOAD(f, name, *rest))
+    put_stage(files, "a", epochs=7)
+    put_cells(files, "s-1", {})
+    monkeypatch.setattr(Scan, "epochs", None)
 
-    run_sql(files, "SELECT max(epochs) FROM results")
-
-    assert loaded == ["stages", "cells"]
-
-
-LOAD = query.load
+    assert result(files, "max(epochs)") == [(7,)]
 
 
 @pytest.mark.parametrize(
@@ -242,7 +230,9 @@ def test_sql_can_reach_nothing_but_the_tables(files: Files, tmp_path: Path, sql:
 
 def test_the_settings_of_the_database_cannot_be_changed_back(files: Files) -> None:
     """Whoever holds the connection is still locked in."""
-    with connect(files, ["SELECT 1"]) as connection, pytest.raises(Exception, match="configuration has been locked"):
+    sources = Sources(Scan(files, Shelf(files)))
+
+    with connect(sources, ["SELECT 1"]) as connection, pytest.raises(Exception, match="configuration has been locked"):
         connection.execute("SET enable_external_access = true")
 
 
@@ -291,118 +281,3 @@ def test_times_are_utc_wherever_the_query_runs(files: Files, monkeypatch: pytest
     table = run_sql(files, "SELECT finished_at, CAST(finished_at AS VARCHAR) AS said FROM stages")
 
     assert table["said"].to_pylist() == ["2026-01-02 03:00:00+00"]
-    assert written(table, "csv").splitlines()[1].startswith("2026-01-02T03:00:00+00:00,")
-
-
-ROWS = pa.table(
-    {
-        "init": ["random_init", "warm_start"],
-        "steps": [9, 1200],
-        "avg(test_accuracy)": [0.5, None],
-        "loss": [float("nan"), 1 / 3],
-        "ok": [True, False],
-        "keys": [["a", "b"], []],
-        "at": pa.array([0, None], pa.timestamp("us", tz="UTC")),
-    }
-)
-
-
-def test_a_table_for_people_lines_up(files: Files) -> None:
-    """Digits under digits: a slipped decimal is seen."""
-    assert written(ROWS, "table").splitlines() == [
-        "init         steps  avg(test_accuracy)      loss  ok     keys        at",
-        'random_init      9              0.5000       nan  true   ["a", "b"]  1970-01-01 00:00:00',
-        "warm_start    1200                      0.333333  false  []",
-    ]
-
-
-def test_a_terminal_gets_the_columns_that_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fifty columns squeezed into a terminal are one character wide each."""
-    monkeypatch.setenv("COLUMNS", "40")
-    out = io.StringIO()
-    monkeypatch.setattr(out, "isatty", lambda: True)
-
-    write(ROWS, "table", out)
-
-    assert "random_init" in out.getvalue()
-    assert "loss" not in out.getvalue()
-    assert "2 rows; 2 of 7 columns fit here" in " ".join(out.getvalue().split())
-
-
-def test_markup_in_a_value_is_shown_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An error text such as [/red] must not break the table that reports it."""
-    out = io.StringIO()
-    monkeypatch.setattr(out, "isatty", lambda: True)
-
-    write(pa.table({"error": ["[bold]x[/red]"]}), "table", out)
-
-    assert "[bold]x[/red]" in out.getvalue()
-
-
-def test_csv_reads_back_in_pandas() -> None:
-    """CSV is how results reach a spreadsheet."""
-    frame = pd.read_csv(io.StringIO(written(ROWS, "csv")))
-
-    assert frame["steps"].to_list() == [9, 1200]
-    assert frame["loss"].to_list()[1] == 1 / 3
-    assert frame["at"].to_list()[0] == "1970-01-01T00:00:00+00:00"
-    assert frame["avg(test_accuracy)"].isna().to_list() == [False, True]
-
-
-def test_json_is_a_list_of_records_that_any_parser_reads() -> None:
-    """NaN is not JSON; many parsers stop there."""
-    records = json.loads(written(ROWS, "json"), parse_constant=pytest.fail)
-
-    assert records[0]["loss"] is None
-    assert list(records[1]) == ROWS.column_names
-    assert list(records[1].values()) == ["warm_start", 1200, None, 1 / 3, False, [], None]
-
-
-@pytest.mark.parametrize("format_", ["table", "csv", "json"])
-def test_no_rows_are_written_as_such(format_: query.Format) -> None:
-    """A script must be able to tell no result from a failure."""
-    text = written(ROWS.slice(0, 0), format_)
-
-    assert json.loads(text) == [] if format_ == "json" else len(text.splitlines()) == 1
-
-
-@pytest.mark.parametrize("format_", ["table", "csv", "json"])
-def test_a_stream_of_bytes_gets_the_same_text(format_: query.Format) -> None:
-    """--output and a pipe must agree."""
-    out = io.BytesIO()
-
-    write(ROWS, format_, out)
-
-    assert out.getvalue().decode() == written(ROWS, format_)
-
-
-def test_parquet_reads_back_whole() -> None:
-    """Parquet keeps the types that CSV loses."""
-    out = io.BytesIO()
-
-    write(ROWS, "parquet", out)
-
-    assert pq.read_table(io.BytesIO(out.getvalue())).drop_columns("loss").equals(ROWS.drop_columns("loss"))
-
-
-def test_parquet_through_standard_output_is_bytes() -> None:
-    """`query --format parquet > results.parquet` goes through a text stream."""
-    out = io.TextIOWrapper(io.BytesIO())
-
-    write(ROWS, "parquet", out)
-
-    assert pq.read_table(out.buffer).num_rows == 2
-
-
-class Terminal(io.BytesIO):
-    """Bytes that say they are a terminal."""
-
-    def isatty(self) -> bool:
-        return True
-
-
-@pytest.mark.parametrize("out", [Terminal(), io.TextIOWrapper(Terminal()), io.StringIO()])
-def test_parquet_is_kept_off_the_terminal(out: Any) -> None:
-    """Bytes on a terminal can leave it unusable."""
-    with pytest.raises(ConfigError, match=r"> results\.parquet"):
-        write(ROWS, "parquet", out)

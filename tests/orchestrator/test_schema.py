@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator import schema as schemas
+from orchestrator.columns import SETTINGS, TABLES, names
 from orchestrator.errors import ConfigError, StoreError
-from orchestrator.schema import TABLES, cells_table, names, read_bytes, schema, to_bytes, to_table
+from orchestrator.schema import cells_table, read_bytes, schema, to_bytes, to_table
 from orchestrator.seam import Status
 
 NOON = datetime.datetime(2026, 1, 2, 12, tzinfo=datetime.UTC)
@@ -265,4 +266,4 @@ def test_a_flipped_bit_in_the_numbers_is_noticed() -> None:
 def test_every_table_has_each_column_once() -> None:
     """Two declarations of one name would let the second hide the first."""
     assert all(len(names(name)) == len(set(names(name))) for name in ("stages", "epochs", "cells"))
-    assert set(schemas.SETTINGS) <= {column.name for column in TABLES["stages"]}
+    assert set(SETTINGS) <= {column.name for column in TABLES["stages"]}

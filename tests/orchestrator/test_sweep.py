@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator import Stage, Sweep, Trial
+from orchestrator.columns import names
 from orchestrator.errors import ConfigError
-from orchestrator.schema import names
 from orchestrator.sweep import MOST_TRIALS, OF_EVERY_CELL, SEED_HINT, merge
 from tests.orchestrator.fake_trainer import Walk, made_sweep, two_rounds
 from tests.orchestrator.made import Brew, Coffee, Tea

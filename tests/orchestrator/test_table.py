@@ -11,9 +11,10 @@ import pyarrow as pa
 import pyarrow.dataset
 import pytest
 
+from orchestrator.columns import names
 from orchestrator.errors import ConfigError
 from orchestrator.files import Files, open_files
-from orchestrator.schema import cells_table, names, read_bytes, schema, to_bytes, to_table
+from orchestrator.schema import cells_table, read_bytes, schema, to_bytes, to_table
 from orchestrator.table import load
 
 STAGE = {

@@ -8,8 +8,8 @@ import pytest
 
 from orchestrator.catalogue import find, names
 from orchestrator.claims import COUNT, Verdict, verdicts_of
+from orchestrator.columns import SETTINGS, STAGES
 from orchestrator.figures.results import Results
-from orchestrator.schema import SETTINGS, STAGES
 from orchestrator.sweep import Sweep
 from orchestrator.verdict import Outcome
 

@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from orchestrator.columns import STAGES
 from orchestrator.errors import ConfigError
 from orchestrator.expressions import parse_values
-from orchestrator.schema import STAGES
 from orchestrator.seam import Outcome, Status
 from orchestrator.stage import Stage
 from orchestrator.tensors import decode_state, encode_state

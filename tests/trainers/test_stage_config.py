@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from orchestrator.columns import STAGES
 from orchestrator.errors import ConfigError
 from orchestrator.key import canonical_text
-from orchestrator.schema import STAGES
 from orchestrator.stage import Stage
 from orchestrator.worker import load_trainer
 from tests.trainers.made import FIRST, second
