@@ -6,12 +6,10 @@ resumable. Results go to standard output, progress and messages to standard erro
 
 from __future__ import annotations
 
-import enum
 import logging
 import os
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -26,16 +24,27 @@ from orchestrator.cli_options import (
     Small,
     StorePath,
     SweepName,
+    SweepOfStore,
+    SweepOrStage,
+    Tree,
     with_running,
 )
+from orchestrator.cli_results import COMMANDS as RESULT_COMMANDS
+from orchestrator.cli_serve import serve_command
 from orchestrator.errors import ConfigError, SweepError
-from orchestrator.printing import plan_facts, print_end, print_json, print_plan, print_status
-from orchestrator.request import BackendName, Running, asked_of, opened, prepare, source_of, sweep_name
+from orchestrator.printing import (
+    plan_facts,
+    print_end,
+    print_findings,
+    print_json,
+    print_plan,
+    print_status,
+    print_sweeps,
+)
+from orchestrator.request import BackendName, Running, asked_of, opened, prepare, sweep_name
 
 if TYPE_CHECKING:
-    from orchestrator.figures.results import Figure
     from orchestrator.launch import Summary
-    from orchestrator.sweep import Sweep
 
 CAPS = (
     "Any sweep of ours in minutes, by caps that it takes as axes: epochs=N, the most epochs of any stage; limit=N, the "
@@ -45,21 +54,11 @@ CAPS = (
 log = logging.getLogger("warmgrid")
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # its help looks alike and takes a quarter of a second longer to load
     help="Sweeps of warm-started neural network training: plan, launch, resume and query grids.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-
-class Format(enum.StrEnum):
-    """How rows are written."""
-
-    TABLE = "table"
-    CSV = "csv"
-    JSON = "json"
-    PARQUET = "parquet"
 
 
 @app.command("plan", epilog=CAPS)
@@ -72,6 +71,7 @@ def plan_command(
     data_root: DataRoot = None,
     backend: BackendOption = BackendName.RAY,
     address: Address = None,
+    tree: Tree = False,
     as_json: AsJson = False,
 ) -> None:
     """Say what a launch would run, share, and cost."""
@@ -81,6 +81,10 @@ def plan_command(
     found, _ = prepare(sweep, axis, seeds, small)
     planned, estimate = plan_sweep(found.sweep, opened(store))
     facts = plan_facts(planned, estimate.total_seconds(planned.to_run, planned.follows))
+    if tree:
+        from orchestrator.tree import tree_lines
+
+        facts["tree"] = tree_lines(planned)
     if as_json:
         print_json(facts)
     else:
@@ -108,7 +112,7 @@ def launch_command(
 @app.command("resume")
 @with_running
 def resume_command(
-    sweep: Annotated[str, typer.Argument(metavar="SWEEP", help="Name of a sweep that this store was launched with.")],
+    sweep: SweepOfStore,
     store: StorePath = None,
     axis: Axes = None,
     seeds: Seeds = None,
@@ -134,7 +138,7 @@ def resume_command(
 
 @app.command("status")
 def status_command(
-    sweep: SweepName,
+    asked: SweepOrStage = None,
     store: StorePath = None,
     axis: Axes = None,
     seeds: Seeds = None,
@@ -142,152 +146,54 @@ def status_command(
     as_json: AsJson = False,
     _elsewhere: Elsewhere = None,
 ) -> None:
-    """Count a sweep's stages by status; say what failed and happened.
+    """Count a sweep's stages, say what failed; or show one stage.
 
-    Those of all its launches; with --axis or --seeds, only of the launches that were given the same.
+    With seconds spent, saved by sharing and left, of all its launches; with --axis or --seeds, only of those that were
+    given the same. Of a stage, by the first 4 or more digits of its key: settings, lineage, curve, machine and log. By
+    itself: a line for each sweep.
     """
-    from orchestrator.overview import overview
-
-    kept, name = opened(store), sweep_name(sweep)
-    facts = overview(kept, name, *asked_of(kept, name, axis, seeds, small))
-    if as_json:
-        print_json(facts)
-        return
-    print_status(facts)
-
-
-@app.command("query")
-def query_command(
-    sql: Annotated[str, typer.Argument(metavar="SQL", help="One SELECT over stages, epochs, cells and results.")],
-    store: StorePath = None,
-    as_format: Annotated[Format, typer.Option("--format", help="How rows are written.")] = Format.TABLE,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="A file instead of standard output.")] = None,
-    as_json: AsJson = False,
-    _elsewhere: Elsewhere = None,
-) -> None:
-    """Print the rows of an SQL query over the results.
-
-    E.g. warmgrid query "SELECT init, avg(test_accuracy) FROM results WHERE sweep = 'quickstart' GROUP BY init"
-    """
-    from orchestrator.query import write
-
-    table = opened(store).sql(sql)
-    form = Format.JSON if as_json else as_format
-    if output is not None:
-        with output.open("wb") as file:
-            write(table, form.value, file)
-    else:
-        write(table, form.value, sys.stdout.buffer if form is Format.PARQUET else sys.stdout)
-
-
-@app.command("figure")
-def figure_command(
-    sweep: SweepName,
-    store: StorePath = None,
-    axis: Axes = None,
-    seeds: Seeds = None,
-    small: Small = False,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Default: SWEEP.html.")] = None,
-    png: Annotated[bool, typer.Option("--png", help="A PNG beside the page too; needs kaleido and Chromium.")] = False,
-    as_json: AsJson = False,
-    _elsewhere: Elsewhere = None,
-) -> None:
-    """Draw a sweep's results as one HTML page.
-
-    In the form that the sweep names, by default test accuracy against training time, one dot a model; the page needs
-    no network. With --axis, --seeds or --small, only of the cells that a launch with these would have.
-    """
-    from orchestrator.figures.results import results_of
-    from orchestrator.figures.style import write_html, write_png
-
-    kept, name = opened(store), sweep_name(sweep)
-    results = results_of(kept, name)
-    if axis or seeds is not None or small:
-        results = results.only(reported(prepare(source_of(kept, sweep), axis, seeds, small)[0].sweep))
-    if not results.rows:
-        raise ConfigError(f"{kept.root}: no results of {name!r} to draw yet. Run them with: warmgrid launch {sweep}")
-    form, path = form_of(source_of(kept, sweep)), output or Path(f"{name}.html")
-    drawn = form.draw(results)
-    write_html(drawn, path)
-    facts: dict[str, Any] = {"figure": str(path), "models": len(results.rows)}
-    if png:
-        facts["png"] = str(path.with_suffix(".png"))
-        write_png(drawn, facts["png"])
-    if as_json:
-        print_json(facts)
-        return
-    if text := form.text(results):
-        import rich
-
-        rich.get_console().print(text, soft_wrap=True, highlight=False)
-    print(*(facts[name] for name in ("figure", "png") if name in facts), sep="\n")
-
-
-def reported(sweep: Sweep) -> set[str]:
-    """Keys of the stages that `sweep` reports."""
-    return {stage.key for trial in sweep.trials() for stage in trial.stages}
-
-
-def form_of(source: str) -> Figure:
-    """The form that a sweep names; a scatter if it names none, or if its file is gone, which is said."""
-    from orchestrator.catalogue import find
-    from orchestrator.figures.scatter import Scatter
-
-    try:
-        form = find(source).sweep.figure
-    except ConfigError as error:
-        log.warning("%s Drawn as a scatter, the form of sweeps that name none.", error)
-        form = None
-    return form or Scatter()
-
-
-@app.command("claims")
-def claims_command(
-    sweep: Annotated[str | None, typer.Argument(metavar="[SWEEP]", help="Default: all sweeps of ours.")] = None,
-    store: StorePath = None,
-    as_json: AsJson = False,
-    _elsewhere: Elsewhere = None,
-) -> None:
-    """Judge the paper's claims by the results.
-
-    Each claim for each data set and model: our measure with its 95 % interval over seeds, the paper's number, the rule,
-    and the verdict: supported, contradicted, not decided or not run.
-    """
-    from dataclasses import asdict
-
-    from orchestrator.catalogue import find, names
-    from orchestrator.claims import claims_of
-    from orchestrator.claims_table import write_claims
+    from orchestrator.overview import overview, sweeps_overview
+    from orchestrator.stage_text import print_stage
+    from orchestrator.stage_view import find_key, is_key, stage_view
 
     kept = opened(store)
-    sweeps = [find(name).sweep for name in ([source_of(kept, sweep)] if sweep else names())]
-    if not any(one.claims for one in sweeps):
-        raise ConfigError(f"{sweep}: this sweep tests no claim. See all that are tested with: warmgrid claims")
-    verdicts = claims_of(kept, sweeps)
-    if as_json:
-        print_json([asdict(verdict) for verdict in verdicts])
+    if (asked is None or is_key(kept, asked)) and (axis or seeds is not None or small):
+        raise ConfigError("--axis, --seeds and --small choose launches of a sweep: name it.")
+    if asked is None:
+        sweeps = sweeps_overview(kept)
+        print_json(sweeps) if as_json else print_sweeps(sweeps, kept.root)
+    elif is_key(kept, asked):
+        stage = stage_view(kept, find_key(kept, asked))
+        print_json(stage) if as_json else print_stage(stage)
     else:
-        write_claims(verdicts, sys.stdout)
+        name = sweep_name(asked)
+        facts = overview(kept, name, *asked_of(kept, name, axis, seeds, small))
+        print_json(facts) if as_json else print_status(facts)
 
 
-@app.command("report")
-def report_command(
+@app.command("doctor")
+def doctor_command(
     store: StorePath = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Default: report.html.")] = None,
+    data_root: DataRoot = None,
+    backend: BackendOption = BackendName.RAY,
+    address: Address = None,
     as_json: AsJson = False,
-    _elsewhere: Elsewhere = None,
 ) -> None:
-    """Write all that a store holds as one HTML page.
+    """Look whether machine, installation and store are fit.
 
-    Claims with their verdicts, every sweep's figure and settings, worker time spent and saved by sharing, versions,
-    failures; the page needs no network.
+    Each line is good, or says what to do; exit code 1 if something is bad. Ray is started, or joined at --address;
+    with --backend inprocess it is left alone. Nothing is downloaded or mended.
     """
-    from orchestrator.report import report_of
-    from orchestrator.report_page import write_report
+    from orchestrator.doctor import examine
 
-    found, path = report_of(opened(store)), output or Path("report.html")
-    write_report(found, path)
-    print_json({"report": str(path), **found.facts}) if as_json else print(path)
+    Running(backend, address, data_root=data_root)
+    found = examine(opened(store), address, data_root, with_ray=backend is BackendName.RAY)
+    raise typer.Exit(print_findings(found, as_json))
+
+
+for _name, _command in RESULT_COMMANDS.items():
+    app.command(_name)(_command)
+app.command("serve")(serve_command)
 
 
 @app.command("compact")
@@ -314,11 +220,11 @@ def main() -> None:
     WARMGRID_LOG=DEBUG shows where it was raised.
     """
     level = os.environ.get("WARMGRID_LOG", "WARNING").upper()
-    logging.basicConfig(
-        level=logging.getLevelNamesMapping().get(level, logging.WARNING), format="warmgrid: %(message)s"
-    )
+    console, number = logging.StreamHandler(), logging.getLevelNamesMapping().get(level, logging.WARNING)
+    console.setLevel(number)  # its own, as a stage's log asks libraries for more than is printed
+    logging.basicConfig(level=number, format="warmgrid: %(message)s", handlers=[console])
     try:
-        app()
+        app(prog_name="warmgrid")  # which completion goes by, however the program was started
     except (SweepError, OSError) as error:
         log.debug("raised here:", exc_info=True)
         print(f"warmgrid: {told(error)}", file=sys.stderr)

@@ -9,9 +9,33 @@ from typing import Annotated, Any
 
 import typer
 
+from orchestrator import completion
 from orchestrator.request import BackendName, Running
 
-SweepName = Annotated[str, typer.Argument(metavar="SWEEP", help="Name of a sweep, or path of your own .py file.")]
+SweepName = Annotated[
+    str,
+    typer.Argument(
+        metavar="SWEEP",
+        help="Name of a sweep, or path of your own .py file.",
+        autocompletion=completion.sweeps,
+    ),
+]
+SweepOfStore = Annotated[
+    str,
+    typer.Argument(
+        metavar="SWEEP",
+        help="Name of a sweep that this store was launched with.",
+        autocompletion=completion.sweeps_of_store,
+    ),
+]
+SweepOrStage = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[SWEEP|STAGE]",
+        help="Name of a sweep, or a stage's key or how it begins. Default: all sweeps of the store.",
+        autocompletion=completion.sweeps_and_stages,
+    ),
+]
 StorePath = Annotated[
     str | None,
     typer.Option(
@@ -31,12 +55,14 @@ Axes = Annotated[
         "--axis",
         metavar="NAME=V1,V2",
         help="Replace an axis. Values: numbers, strings, or settings such as 'ShrinkPerturb(shrink=0.4, perturb=0.1)'.",
+        autocompletion=completion.axes,
     ),
 ]
 Seeds = Annotated[str | None, typer.Option("--seeds", metavar="0-2", help="Replace the seeds: 0-2 or 0,3,5.")]
 Small = Annotated[
     bool, typer.Option("--small", help="The sweep's own small version: its form within minutes on 2 cores, no GPU.")
 ]
+Tree = Annotated[bool, typer.Option("--tree", help="The stage tree too, in short: equal branches are one line.")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on standard output, for programs.")]
 BackendOption = Annotated[BackendName, typer.Option("--backend", help="What executes stages.")]
 Address = Annotated[str | None, typer.Option("--address", metavar="HOST:PORT", help="A running Ray cluster to join.")]

@@ -11,6 +11,7 @@
     checkpoints/<key>/<epoch>   resume points of a running stage, two kept, gone when it is committed
     points/<trajectory>/<epoch>  ends of extendable stages, from where longer ones go on
     running/<key>.json          who runs it since when; leases/, locks/, stop/, events/, set_aside/
+    logs/<key>.txt              the last lines that were logged while it ran; no result, and no two are alike
 
 Nothing of a committed stage is ever changed. Any number of processes may read while others write.
 """
@@ -20,10 +21,8 @@ from __future__ import annotations
 import json
 import os
 import re
-import uuid
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from datetime import UTC, datetime
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,8 +31,9 @@ from orchestrator.files import SET_ASIDE, log, open_files
 from orchestrator.lease import Lease, hold, is_live, live
 from orchestrator.lease import tidy as forget_dead
 from orchestrator.ledger import Ledger
-from orchestrator.seam import Checkpoint
-from orchestrator.tensors import decode_state, digest, encode_state, open_checkpoint, seal_checkpoint
+from orchestrator.notes import Notes
+from orchestrator.resume_points import ResumePoints
+from orchestrator.tensors import decode_state, digest, encode_state
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
 FORMATS = (1, 2)  # that this version reads: without merged files, and with them
 DEFAULT = "warmgrid-store"
 SPOILT = re.compile(r"weights-(?P<key>[^.]+)\.safetensors\.[0-9a-f]{8}")  # what was set aside
-CHECKPOINTS_KEPT = 2
 RECIPE = ("sweep", "source", "axes", "overrides", "seeds", "stages")  # what a remembered launch says of itself
 FROM_A_STORE = "the sweep's file lies in the store itself, and nothing that comes with a store is run"
 
@@ -55,7 +54,7 @@ def open_store(root: str | None = None) -> Store:
     return Store(root or os.environ.get("WARMGRID_STORE") or DEFAULT)
 
 
-class Store:
+class Store(Notes, ResumePoints):
     """One store. Opening it reads nothing and creates nothing."""
 
     def __init__(self, root: str) -> None:
@@ -92,18 +91,30 @@ class Store:
         if not self.files.there():
             raise StoreError(f"{self.root}: no store here. Launch a sweep into it, or give another --store.")
         self.check_readable()
-        return run_all(self.files, queries)
+        return run_all(self.files, queries, self._ledger.shelf)
 
-    def to_pandas(self, table: str) -> pd.DataFrame:
-        """The whole of one table as a DataFrame: "stages", "epochs", "cells" or "results"."""
-        return self.sql(f'SELECT * FROM "{table}"').to_pandas()
+    def to_arrow(self, table: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """The whole of one table, or some columns of it, in Arrow: "stages", "epochs", "cells" or "results".
+
+        Raises:
+            StoreError: as for `sql`.
+            ConfigError: there is no such table or column.
+        """
+        from orchestrator.quoting import quoted
+
+        chosen = "*" if columns is None else ", ".join(map(quoted, columns))
+        return self.sql(f"SELECT {chosen} FROM {quoted(table)}")
+
+    def to_pandas(self, table: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """The same as a DataFrame; empty cells are NaN, None or NaT there."""
+        return self.to_arrow(table, columns).to_pandas()
 
     def stages(self) -> pa.Table:
         """The table `stages`: committed stages, and those whose last attempt failed."""
         from orchestrator.table import load
 
         self.check_readable()
-        return load(self.files, "stages")
+        return load(self.files, "stages", shelf=self._ledger.shelf)
 
     def check_readable(self) -> bool:
         """Make sure that this version can read what is in the folder; whether it is a store already.
@@ -213,26 +224,6 @@ class Store:
         """Keys of all stages that living workers hold the lease of."""
         return live(self.files)
 
-    def note_running(self, key: str, facts: Mapping[str, Any]) -> None:
-        """Say who trains the stage since when, and at which attempt; a power cut may take it back."""
-        self.files.write(f"running/{key}.json", json.dumps(facts, sort_keys=True).encode(), durable=False)
-
-    def noted(self) -> set[str]:
-        """Keys of stages of which `note_running` said something: begun, and not committed."""
-        return {name.removesuffix(".json") for name in self.files.list("running")}
-
-    def running(self, key: str) -> dict[str, Any]:
-        """What `note_running` said last, {} if nothing; what cannot be read is set aside."""
-        try:
-            facts: dict[str, Any] = json.loads(self.files.read(f"running/{key}.json"))
-            int(facts["attempts"]), float(facts["wall_seconds"]), datetime.fromisoformat(facts["started_at"])
-        except FileNotFoundError:
-            return {}
-        except (ValueError, KeyError, TypeError, OverflowError):
-            self.files.set_aside(f"running/{key}.json", "not what a worker notes of a running stage")
-            return {}
-        return facts
-
     def load_state(self, key: str) -> State:
         """Final state of a committed stage.
 
@@ -252,47 +243,6 @@ class Store:
             self.files.set_aside(name, "other bytes than were committed", data)
             raise DamageError(f"weights of stage {key}: other bytes than were committed. Resume: it is trained again.")
         return decode_state(data)
-
-    def save_checkpoint(self, key: str, epoch: int, checkpoint: Checkpoint) -> None:
-        """Keep the resume point after `epoch` epochs, and the one before it."""
-        folder = f"checkpoints/{key}"
-        self.files.write(f"{folder}/{epoch_name(epoch)}", seal_checkpoint(checkpoint))
-        for old in self.files.list(folder)[:-CHECKPOINTS_KEPT]:
-            self.files.delete(f"{folder}/{old}")
-
-    def load_checkpoint(self, key: str) -> Checkpoint | None:
-        """The newest sound resume point of a running stage; a damaged one is set aside for the one before it."""
-        found = self.resume_point(key)
-        return found and found[0]
-
-    def resume_point(self, key: str, trajectory: tuple[str, int] | None = None) -> tuple[Checkpoint, int | None] | None:
-        """The newest sound checkpoint that a stage can go on from.
-
-        Args:
-            trajectory: As `Stage.trajectory`: points on this way, up to this number of epochs, are looked at too.
-
-        Returns:
-            The checkpoint, and the number of its epochs if another stage made it; or None.
-        """
-        found = [(name, f"checkpoints/{key}/{name}", None) for name in self.files.list(f"checkpoints/{key}")]
-        way, most = trajectory or ("", 0)
-        points = [name for name in self.files.list(f"points/{way}") if name <= epoch_name(most)] if way else []
-        for _, path, made in sorted([*found, *((name, f"points/{way}/{name}", int(name)) for name in points)])[::-1]:
-            data = b""
-            try:
-                data = self.files.read(path)
-                return open_checkpoint(data), made
-            except FileNotFoundError:  # another worker has just set it aside, or committed and tidied up
-                continue
-            except DamageError as error:
-                self.files.set_aside(path, f"{error}; the checkpoint before it is used, if there is one", data)
-        return None
-
-    def save_point(self, way: str, epoch: int, point: Checkpoint) -> None:
-        """Keep the end of a stage for stages of its trajectory that end later."""
-        name = f"points/{way}/{epoch_name(epoch)}"
-        if not self.files.exists(name):
-            self.files.write(name, seal_checkpoint(point))
 
     def commit(
         self, key: str, row: Mapping[str, Any], epochs: Sequence[Mapping[str, Any]], state: State
@@ -400,59 +350,6 @@ class Store:
     def _holds(self, source: str) -> bool:
         """Whether a sweep's file lies in the store's own folder: then whoever made the store wrote it."""
         return Path(source).resolve().is_relative_to(Path(self.root).resolve())
-
-    # What happened meanwhile.
-
-    def note_event(self, kind: str, **facts: Any) -> None:
-        """Keep what happened to workers, nodes or a stage's tries, as JSON values; never raises for a full store.
-
-        Args:
-            kind: In one word, such as ``retried``; facts that every event has are ``launch`` and ``sweep``.
-        """
-        now = datetime.now(UTC)
-        event = {"kind": kind, "time": now.isoformat(), **facts}
-        name = f"events/{now:%Y%m%dT%H%M%S.%f}-{uuid.uuid4().hex[:8]}.json"
-        try:
-            self.files.write(name, json.dumps(event, sort_keys=True).encode(), durable=False)
-        except StoreError as error:
-            log.warning("not noted: %s. %s", event, error)
-
-    def events(self) -> list[dict[str, Any]]:
-        """What `note_event` was told, in order of time; what cannot be read is set aside."""
-        found = []
-        for name in self.files.list("events"):
-            try:
-                event = json.loads(self.files.read(f"events/{name}"))
-                found.append({**event, "kind": str(event["kind"]), "time": str(event["time"])})
-            except FileNotFoundError:
-                continue
-            except (ValueError, KeyError, TypeError):
-                self.files.set_aside(f"events/{name}", "not what warmgrid notes of an event")
-        return found
-
-    # Asking workers to stop.
-
-    def is_stop_requested(self, launch: str) -> bool:
-        """Whether the workers of this launch were asked to stop."""
-        return self.files.exists(f"stop/{launch}")
-
-    def request_stop(self, launch: str) -> None:
-        """Ask the workers of this launch to save their checkpoints and stop."""
-        self.files.write(f"stop/{launch}", b"", durable=False)
-
-    @contextmanager
-    def stoppable(self, launch: str) -> Iterator[None]:
-        """Remove the request to stop when the launch ends."""
-        try:
-            yield
-        finally:
-            self.files.delete(f"stop/{launch}")
-
-
-def epoch_name(epoch: int) -> str:
-    """Name of a resume point; names sort as epochs do."""
-    return f"{epoch:08d}"
-
 
 def file_name(sweep: str) -> str:
     """`sweep` as part of a file name; refuses what could leave the folder or hide."""

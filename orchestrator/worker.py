@@ -23,7 +23,9 @@ from orchestrator.errors import ConfigError, DamageError, InterruptedStage, Leas
 from orchestrator.files import log
 from orchestrator.record import checked, committed_row, failed_row, known_columns, one_line, provenance
 from orchestrator.seam import Checkpoint, Outcome, Status
+from orchestrator.spec import plain
 from orchestrator.stage import Stage, stage_key
+from orchestrator.stage_log import StageLog, kept_log
 from orchestrator.store import Store
 
 if TYPE_CHECKING:
@@ -119,11 +121,14 @@ class Report:
 class StageIO:
     """The `orchestrator.seam.StageIO` of one stage, on top of the store."""
 
-    def __init__(self, handout: Handout, store: Store, options: Options, lease: Lease, facts: dict[str, Any]) -> None:
-        """`facts` is what the store says of the running stage; kept up to date at checkpoints."""
+    def __init__(
+        self, handout: Handout, store: Store, options: Options, lease: Lease, facts: dict[str, Any], told: StageLog
+    ) -> None:
+        """`facts` is what the store says of the running stage; kept up to date at checkpoints. `told` is its log."""
         self.data_root = options.data_root
         self.device = options.device
         self._handout, self._store, self._options, self._lease, self._facts = handout, store, options, lease, facts
+        self._told = told
         self._looked_for_stop = -math.inf
         self._earlier_s = float(facts["wall_seconds"])
         self.start_clock()
@@ -139,7 +144,10 @@ class StageIO:
 
     def parent_state(self) -> State | None:
         """Final state of the parent stage, or None without a parent."""
-        return self._store.load_state(self._handout.parent_key) if self._handout.parent_key else None
+        if self._handout.parent_key is None:
+            return None
+        self._told.say(f"reads the final state of its parent, stage {self._handout.parent_key}")
+        return self._store.load_state(self._handout.parent_key)
 
     def load_checkpoint(self) -> Checkpoint | None:
         """The newest sound resume point, of this stage or on its way; None to start from nothing."""
@@ -147,6 +155,8 @@ class StageIO:
         if found is None:
             return None
         checkpoint, continued_from = found
+        made = "its own checkpoint" if continued_from is None else f"the end of a stage of {continued_from} epochs"
+        self._told.say(f"goes on from {made}")
         own_end = self._handout.trajectory and self._handout.trajectory[1]
         if continued_from is not None and continued_from != own_end:  # its own end: it died just before its commit
             self._facts["continued_from"] = continued_from
@@ -161,12 +171,14 @@ class StageIO:
         """
         key, epoch = self._handout.key, int(row["epoch"])
         self._facts["epoch"] = epoch
+        self._told.end_epoch(row)
         stop = self._is_asked_to_stop()
         is_due = stop or time.monotonic() - self._saved >= self._options.checkpoint_every_s
         self._lease.check(sure=is_due)
         if not is_due:
             return
         self._store.save_checkpoint(key, epoch, checkpoint())
+        self._told.say(f"checkpoint after epoch {epoch}")
         self._facts["wall_seconds"] = self.wall_seconds
         self._store.note_running(key, self._facts)
         self._saved = time.monotonic()
@@ -245,8 +257,20 @@ def attempt(handout: Handout, store: Store, options: Options, lease: Lease) -> R
         LeaseLost: another worker has taken the stage over; nothing was written since.
         StoreError: the store cannot be written.
     """
-    facts = begin(handout.key, store)
-    io = StageIO(handout, store, options, lease, facts)
+    facts = begin(handout, store)
+    with kept_log(store, handout.key, attempts=int(facts["attempts"])) as told:
+        told.say(f"attempt {facts['attempts']} begins, process {facts['pid']} on {facts['host']}: {handout.config}")
+        report = trained(handout, store, options, lease, facts, told)
+        row, error = report.row, f": {report.error}" if report.error else ""
+        told.say(f"{report.status} after {row['epochs']} epochs, {row['wall_seconds']:.1f} s{error}")
+    return report
+
+
+def trained(
+    handout: Handout, store: Store, options: Options, lease: Lease, facts: dict[str, Any], told: StageLog
+) -> Report:
+    """Train the stage and commit it, or record its failure; raises what `attempt` does."""
+    io = StageIO(handout, store, options, lease, facts, told)
     try:
         check_key(handout)
         trainer = load_trainer(handout.config.trainer)
@@ -264,11 +288,16 @@ def attempt(handout: Handout, store: Store, options: Options, lease: Lease) -> R
     return Report(handout.key, Status(stored["status"]), stored)
 
 
-def begin(key: str, store: Store) -> dict[str, Any]:
-    """Note in the store that an attempt begins; what it says goes on from the attempts before."""
-    before = {**first_facts(), **store.running(key)}
-    facts = {**before, "attempts": int(before["attempts"]) + 1, "host": socket.gethostname(), "pid": os.getpid()}
-    store.note_running(key, facts)
+def begin(handout: Handout, store: Store) -> dict[str, Any]:
+    """Note in the store that an attempt begins; what it says goes on from the attempts before.
+
+    The stage's settings are in it, so that whoever looks at a running stage need not plan its sweep again.
+    """
+    before = {**first_facts(), **store.running(handout.key)}
+    columns = {name: plain(value) for name, value in known_columns(handout).items() if value is not None}
+    own = {"parent": handout.parent_key, "columns": columns, "host": socket.gethostname(), "pid": os.getpid()}
+    facts = {**before, **own, "attempts": int(before["attempts"]) + 1}
+    store.note_running(handout.key, facts)
     return facts
 
 
@@ -290,6 +319,9 @@ def lost_report(handout: Handout, store: Store, options: Options, why: str) -> R
                 return report
             if lease is not None:
                 facts = {**first_facts(), **store.running(key)}
+                told = StageLog(store.log_lines(key))
+                told.say(f"failed: {why}")
+                store.keep_log(key, told.lines)
                 row = failed_row(handout, facts, options, float(facts["wall_seconds"]), why)
                 return failed_report(key, store, lease, row, f"{why}\n")
     except StoreError as error:

@@ -15,7 +15,7 @@ from pydantic import Field
 from orchestrator.errors import ConfigError
 from orchestrator.spec import Spec, setting
 from trainers.arrays import DIGITS_SHA256, FEWEST, Facts, Images, npz_facts, read_digits, read_npz
-from trainers.sources import Split, read_release
+from trainers.sources import RELEASES, Split, place_of, read_release
 
 
 @setting
@@ -107,6 +107,19 @@ class Data(Spec, abc.ABC):
         self.read(root, "train")
         if self.test == "official":
             self.read(root, "test")
+
+    def place(self, root: str | None) -> str | None:
+        """Where its training images lie, after a look at their checksums; None if `check` would download them.
+
+        Raises:
+            DataError: what lies there is not the published set.
+        """
+        name = type(self).__name__
+        if name in RELEASES:
+            folder = place_of(name, root, "train")
+            return None if folder is None else str(folder)
+        self.official(root, "train")
+        return "the installation"
 
 
 @setting

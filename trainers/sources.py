@@ -233,13 +233,33 @@ def find(name: str, folder: Path, split: Split) -> Images | None:
     Raises:
         DataError: a complete layout holds a file that is not the published one.
     """
+    layout = complete(name, folder, split)
+    return None if layout is None else layout.decode(folder, split)
+
+
+def complete(name: str, folder: Path, split: Split) -> Layout | None:
+    """The first complete layout in `folder`, with all its files checked; None if there is none.
+
+    Raises:
+        DataError: as `find`.
+    """
     for layout in RELEASES[name]:
         files = layout.files(split)
         if files and all((folder / path).is_file() for path in files):
             for path, published in files.items():
                 check(name, folder / path, published)
-            return layout.decode(folder, split)
+            return layout
     return None
+
+
+def place_of(name: str, root: str | None, split: Split) -> Path | None:
+    """The folder that `read_release` would read from, its files checked; None if it would download.
+
+    Raises:
+        DataError: a file there is not the published one.
+    """
+    folders = [] if root is None else [Path(root).expanduser()]
+    return next((one for one in (*folders, cache_folder(), SYSTEM_FOLDER) if complete(name, one, split)), None)
 
 
 def check(name: str, path: Path, published: str) -> None:

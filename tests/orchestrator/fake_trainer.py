@@ -221,7 +221,7 @@ def result(store: Store, key: str) -> tuple[bytes, bytes, dict[str, Any]]:
 
 
 def names_of(store: Store) -> list[str]:
-    """Every file in the store, hidden ones too, locks and what was set aside left out; sorted."""
+    """Every file in the store, hidden ones too, locks, logs and what was set aside left out; sorted."""
     root = Path(store.root)
     names = [path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()]
-    return sorted(name for name in names if not name.startswith(("locks/", "set_aside/")))
+    return sorted(name for name in names if not name.startswith(("locks/", "logs/", "set_aside/")))

@@ -212,7 +212,7 @@ def test_a_value_that_fits_no_column_commits_nothing(store: Store) -> None:
 
 def store_row() -> dict[str, Any]:
     """The least row of the table stages."""
-    from orchestrator.schema import STAGES
+    from orchestrator.columns import STAGES
 
     given = {"trainer": "t", "version": 1, "round": 0, "seed": 0, "status": "done", "attempts": 1}
     return {**{column.name: None for column in STAGES}, **given, "warmgrid_version": "0"}

@@ -1,0 +1,119 @@
+"""What a sweep's stages add up to: each counted where it is needed, seconds spent once and saved by sharing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from orchestrator.plan import Plan, plan
+from orchestrator.seam import Status
+from orchestrator.totals import per_axis, seconds
+from tests.orchestrator.fake_trainer import made_sweep, two_rounds
+from tests.orchestrator.made_store import made_row
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+PLANNED = plan(made_sweep().trials())
+PARENTS = [two_rounds(0.1, "parent", seed)[0].parent.key for seed in (0, 1)]
+ALL_DONE = dict.fromkeys((stage.key for stage in PLANNED.stages), Status.DONE)
+LIKELY = 0.75  # seconds of a stage, by its work of 3; 10 were measured for 10 examples in 4 epochs
+
+
+def rows(statuses: Mapping[str, Status]) -> dict[str, dict[str, Any]]:
+    """Rows of the final stages; each took 10 s."""
+    return {stage.key: made_row(stage) for stage in PLANNED.stages if statuses[stage.key].is_final}
+
+
+def told(statuses: Mapping[str, Status], planned: Plan = PLANNED, **notes: Mapping[str, Any]) -> dict[str, Any]:
+    """The seconds of the made sweep."""
+    return seconds(planned, statuses, rows(statuses), notes, NOW)
+
+
+def but(**others: Status) -> dict[str, Status]:
+    """All done, but these."""
+    return {**ALL_DONE, **others}
+
+
+def test_every_value_of_every_axis_is_counted() -> None:
+    """Which learning rate still runs is what one asks in the morning."""
+    failed = two_rounds(0.2, "fresh", 0)[0].key
+
+    (lr, start) = per_axis(PLANNED, but(**{failed: Status.FAILED}))
+
+    assert lr == {
+        "axis": "lr",
+        "values": [
+            {"value": 0.1, "stages": 6, "counts": {"done": 6}},
+            {"value": 0.2, "stages": 6, "counts": {"done": 5, "failed": 1}},
+        ],
+    }
+    assert [(one["value"], one["stages"]) for one in start["values"]] == [("fresh", 4), ("parent", 6)]
+
+
+def test_a_value_that_makes_no_difference_comes_last() -> None:
+    """Cells that run the same stages are one cell, whose axis is None."""
+    planned = plan(made_sweep(lr=[0.1, 0.1, 0.2]).trials())
+
+    (lr, _) = per_axis(planned, ALL_DONE)
+
+    assert [one["value"] for one in lr["values"]] == [0.1, 0.2]
+
+
+def test_a_stage_that_k_trials_share_saves_k_minus_1_times_its_seconds() -> None:
+    """Two first rounds serve two learning rates each: 20 s saved, whatever is still to come."""
+    seen = told(ALL_DONE)
+
+    assert (seen["seconds_saved"], seen["seconds_saved_at_end"], seen["seconds_left"]) == (20.0, 20.0, 0.0)
+
+
+def test_what_is_not_trained_yet_has_saved_nothing_yet() -> None:
+    """Hours that were never spent cannot have been saved."""
+    seen = told(but(**{PARENTS[0]: Status.PENDING}))
+
+    assert seen["seconds_saved"] == 10.0
+    assert seen["seconds_saved_at_end"] == pytest.approx(10.0 + LIKELY)
+
+
+def test_time_left_is_shared_by_the_workers_that_live() -> None:
+    """Two of four stages run now: two workers."""
+    keys = [two_rounds(lr, "fresh", seed)[0].key for lr in (0.1, 0.2) for seed in (0, 1)]
+    statuses = but(**dict(zip(keys, [Status.RUNNING, Status.RUNNING, Status.PENDING, Status.PENDING], strict=True)))
+
+    seen = told(statuses)
+
+    assert (seen["workers"], seen["seconds_left"]) == (2, pytest.approx(2 * LIKELY))
+
+
+def test_a_running_stage_has_only_its_rest_left() -> None:
+    """Else the time left of the last stage would not fall until it ends."""
+    key = two_rounds(0.1, "fresh", 0)[0].key
+    note = {"started_at": (NOW - timedelta(seconds=0.5)).isoformat()}
+
+    assert told(but(**{key: Status.RUNNING}), **{key: note})["seconds_left"] == pytest.approx(LIKELY - 0.5)
+
+
+def test_a_chain_takes_its_stages_one_after_the_other() -> None:
+    """A thousand workers make the rounds of one trial no faster."""
+    child = two_rounds(0.1, "parent", 0)[0].key
+    others = {two_rounds(lr, "fresh", seed)[0].key: Status.RUNNING for lr in (0.1, 0.2) for seed in (0, 1)}
+    notes = {key: {"started_at": (NOW - timedelta(days=1)).isoformat()} for key in others}
+
+    seen = told(but(**others, **{PARENTS[0]: Status.PENDING, child: Status.PENDING}), **notes)
+
+    assert (seen["workers"], seen["seconds_left"]) == (4, pytest.approx(2 * LIKELY))
+
+
+def test_what_failed_is_not_waited_for() -> None:
+    """It goes on by itself never."""
+    child = two_rounds(0.1, "parent", 0)[0].key
+
+    assert told(but(**{PARENTS[0]: Status.FAILED, child: Status.BLOCKED}))["seconds_left"] == 0.0
+
+
+def test_without_a_measured_stage_the_time_left_is_unknown() -> None:
+    """A number out of nothing would be believed."""
+    seen = told(dict.fromkeys(ALL_DONE, Status.PENDING))
+
+    assert (seen["seconds_saved"], seen["seconds_saved_at_end"], seen["seconds_left"]) == (0.0, None, None)
