@@ -17,7 +17,10 @@ PACKAGES = {
     "trainers": ("trainers", "orchestrator.errors", "orchestrator.spec", "orchestrator.seam"),
     "sweeps": ("sweeps", "orchestrator", "trainers"),
 }
-HEAVY = ("duckdb", "pandas", "plotly", "pyarrow", "ray", "scipy", "sklearn", "torch", "torchvision")
+HEAVY = (
+    *("duckdb", "fastapi", "pandas", "plotly", "pyarrow", "ray", "scipy", "sklearn", "starlette", "torch"),
+    *("torchvision", "uvicorn"),
+)
 MAY_LOAD = {  # at module level; these modules are themselves imported inside functions only
     "orchestrator/ray_api.py": {"ray"},
     "trainers/networks.py": {"torch"},

@@ -1,0 +1,1 @@
+"""The live page: `warmgrid serve` shows what a store holds, while a sweep runs or after; it reads the store only."""
