@@ -14,6 +14,7 @@ from typing import Any, cast
 from benchmarks.made_stages import drawn_seconds, expected_seconds, longest_chain
 from orchestrator import Stage
 from orchestrator.backend import Settler
+from orchestrator.columns import STAGES
 from orchestrator.launch import Summary
 from orchestrator.plan import Plan
 from orchestrator.ray_cluster import Node
@@ -21,7 +22,6 @@ from orchestrator.ray_gate import Gate
 from orchestrator.ray_shapes import AHEAD, Shape
 from orchestrator.ray_watch import Watch
 from orchestrator.schedule import Schedule
-from orchestrator.schema import STAGES
 from orchestrator.seam import Status
 from orchestrator.store import Store
 from orchestrator.worker import Handout, Options, Report

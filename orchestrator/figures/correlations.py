@@ -20,6 +20,7 @@ from orchestrator.figures.style import (
     drawable,
     heading,
     is_there,
+    kind_of_dots,
     sentences,
     told,
     value_in_words,
@@ -74,9 +75,9 @@ class Correlations(Figure):
         make_room(figure)
         return figure
 
-    def _dots(self, rows: Sequence[Row], same: Sequence[Row], panel: Panel) -> go.Scatter:
+    def _dots(self, rows: Sequence[Row], same: Sequence[Row], panel: Panel) -> Any:
         """The dots of one panel; colours and symbols are those of all rows."""
-        import plotly.graph_objects as go
+        import numpy as np
 
         drawn = [row for row in same if is_there(row.get(panel.y))]
         colours, symbols = (values_of(rows, column) for column in (self.colour, self.symbol))
@@ -86,9 +87,9 @@ class Correlations(Figure):
             "size": 7,
             "opacity": 0.7,
         }
-        x, y = [row[self.x] for row in drawn], [row[panel.y] * panel.scale for row in drawn]
+        x, y = (np.array(of, float) for of in ([row[self.x] for row in drawn], [row[panel.y] for row in drawn]))
         hover = {"text": [self._hover(row) for row in drawn], "hovertemplate": "%{text}<extra></extra>"}
-        return go.Scatter(x=x, y=y, mode="markers", marker=marker, showlegend=False, **hover)
+        return kind_of_dots(len(rows))(x=x, y=y * panel.scale, mode="markers", marker=marker, showlegend=False, **hover)
 
     def _entries(self, rows: Sequence[Row]) -> list[go.Scatter]:
         """Entries of the legend: what each colour means, and what each symbol."""

@@ -23,8 +23,8 @@ from orchestrator.figures.lines import (
     why_no_paper,
 )
 from orchestrator.figures.results import Figure, Results, Row
+from orchestrator.figures.spreads import Spread, bins_in_words, most_places, over_seeds
 from orchestrator.figures.style import (
-    Spread,
     arms_of,
     decided,
     drawable,
@@ -32,7 +32,6 @@ from orchestrator.figures.style import (
     heads_of,
     is_there,
     looks_of,
-    over_seeds,
     seeds_in_words,
     sentences,
     told,
@@ -104,7 +103,8 @@ class Curves(Figure):
             drawable(results, self.title, [self.x])  # says that there is none
         drawn = [contents for panel in self.panels for contents in self._contents(rows, panel)]
         is_behind = any(contents.papers for contents in drawn)
-        said = [seeds_in_words(rows), why_no_paper(self.paper, is_behind), results.missing]
+        lines = [spreads for contents in drawn for spreads in contents.arms.values()]
+        said = [seeds_in_words(rows), bins_in_words(lines), why_no_paper(self.paper, is_behind), results.missing]
         columns = min(len(drawn), 3 if len(drawn) > 4 else 2)
         places = [contents.place for contents in drawn]
         figure = on_panels(places, columns, heading(self.title or results.sweep, rows), sentences(*said))
@@ -112,10 +112,11 @@ class Curves(Figure):
         looks, shown = looks_of((arm for contents in drawn for arm in contents.arms), heads), set[str]()
         for number, contents in enumerate(drawn):
             at = {"row": number // columns + 1, "col": number % columns + 1}
+            how = {"log_x": self.log_x, "most": most_places(len(lines))}
             for arm, points in contents.papers:
                 add_paper(figure, points, looks[arm].colour, **at)
             for arm in (arm for arm in looks if arm in contents.arms):
-                add_arm(figure, arm, looks[arm], contents.arms[arm], showlegend=arm not in shown, **at)
+                add_arm(figure, arm, looks[arm], contents.arms[arm], showlegend=arm not in shown, **how, **at)
                 shown.add(arm)
             fit_axes(figure, contents.place, contents.spreads, [points for _, points in contents.papers], **at)
         if is_behind:

@@ -20,10 +20,10 @@ from orchestrator.figures.lines import (
     why_no_paper,
 )
 from orchestrator.figures.results import Figure, Results, Row
+from orchestrator.figures.spreads import Spread, over_seeds
 from orchestrator.figures.style import (
     CAPS,
     GREY,
-    Spread,
     arms_of,
     decided,
     drawable,
@@ -31,7 +31,6 @@ from orchestrator.figures.style import (
     heading,
     is_there,
     looks_of,
-    over_seeds,
     sentences,
     told,
 )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 from orchestrator.figures.style import AXIS, looks_of
 
 if TYPE_CHECKING:
+    import numpy as np
     import plotly.graph_objects as go
 
 Box = tuple[float, float, float, float]  # left, low, width, height: shares of the scatter
@@ -34,19 +35,28 @@ class Dot(Protocol):
         """What it took, by column."""
 
     @property
-    def hover(self) -> str:
-        """HTML lines on what it is."""
+    def facts(self) -> Sequence[str]:
+        """What hovering tells."""
 
 
-def add_inset(figure: go.Figure, families: Mapping[str, Sequence[Dot]]) -> None:
-    """Enlarge the corner of `figure`, a scatter of `families`; one with too few models there is left as it is."""
+def add_inset(
+    figure: go.Figure, families: Mapping[str, Sequence[Dot]], template: Callable[[str], str], kind: type[Any]
+) -> None:
+    """Enlarge the corner of `figure`, a scatter of `families`; one with too few models there is left as it is.
+
+    Args:
+        figure: Of these dots, placed.
+        families: Dots by family.
+        template: What hovering over a dot of a family says, with places for its facts.
+        kind: Plotly's class for the dots. WebGL would draw those of the scatter over an inset that stands in it.
+    """
     import plotly.graph_objects as go
 
     dots = [dot for same in families.values() for dot in same if COST in dot.costs]
     found = corner(dots)
     if not found:
         return
-    place = emptiest(dots)
+    place = None if kind is go.Scattergl else emptiest(dots)
     if place is None:
         figure.update_layout(xaxis_domain=NARROW)
         place = BESIDE
@@ -54,13 +64,13 @@ def add_inset(figure: go.Figure, families: Mapping[str, Sequence[Dot]]) -> None:
     for family, look in looks_of(families).items():
         inside = [dot for dot in families[family] if is_inside(dot, right, low)]
         figure.add_trace(
-            go.Scatter(
+            kind(
                 x=[dot.costs[COST] for dot in inside],
                 y=[dot.accuracy for dot in inside],
-                text=[dot.hover for dot in inside],
+                customdata=facts_of(inside),
                 mode="markers",
                 marker={"color": look.colour, "symbol": look.symbol, "size": 6, "opacity": 0.7},
-                hovertemplate="%{text}<extra></extra>",
+                hovertemplate=template(family),
                 legendgroup=family,
                 name=html.escape(family),
                 showlegend=False,
@@ -74,6 +84,13 @@ def add_inset(figure: go.Figure, families: Mapping[str, Sequence[Dot]]) -> None:
         xaxis2={**frame, "domain": [x, x + width], "anchor": "y2", "range": [left, right], "title": QUICK},
         yaxis2={**frame, "domain": [y, y + height], "anchor": "x2", "range": [low, high]},
     )
+
+
+def facts_of(dots: Sequence[Dot]) -> np.ndarray:
+    """What hovering tells of each dot: an array, because plotly looks at every entry of a list."""
+    import numpy as np
+
+    return np.array([dot.facts for dot in dots], dtype=object)
 
 
 QUICK = {"text": "the upper left corner: seconds, %", "font": {"size": 11}, "standoff": 4}

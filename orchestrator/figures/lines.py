@@ -1,4 +1,7 @@
-"""Lines: means over seeds with their bands, and the paper's curves behind them, placed on panels. Reads no results."""
+"""Lines: means over seeds with their bands, and the paper's curves behind them, placed on panels. Reads no results.
+
+A line of more places than a browser can move is drawn in bins (`orchestrator.figures.spreads`).
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.figures.spreads import BINS, MOST_PLACES, Spread, in_bins
 from orchestrator.figures.style import (
     AXIS,
     FONT,
     GREY,
     Look,
     Row,
-    Spread,
     call_in_words,
     is_there,
     is_whole,
@@ -122,18 +125,19 @@ def add_arm(figure: go.Figure, name: str, look: Look, spreads: Sequence[Spread],
         name: Of the arm, plain text.
         look: Of the arm.
         spreads: In the panel's units.
-        where: ``row`` and ``col`` of the panel, and ``showlegend``.
+        where: ``row`` and ``col`` of the panel, ``showlegend``, ``log_x`` if its x axis is logarithmic, and ``most``,
+            how many places are drawn one by one.
     """
     import plotly.graph_objects as go
 
     shared = {"name": html.escape(name), "legendgroup": name}
     at = {"row": where["row"], "col": where["col"]}
+    if len(spreads) > where.get("most", MOST_PLACES):
+        add_binned(figure, look, spreads, shared, **where)
+        return
     if len(spreads) > 1 and any(spread.count > 1 for spread in spreads):
-        x = [spread.x for spread in spreads]
-        edges = [[s.mean + side * s.std for s in spreads] for side in (1, -1)]
-        fill = {"fill": "toself", "fillcolor": pale(look.colour, 0.18), "line": {"width": 0}, "hoverinfo": "skip"}
-        band = go.Scatter(x=x + x[::-1], y=edges[0] + edges[1][::-1], mode="lines", showlegend=False, **fill, **shared)
-        figure.add_trace(band, **at)
+        upper, lower = ([s.mean + side * s.std for s in spreads] for side in (1, -1))
+        figure.add_trace(go.Scatter(**band([s.x for s in spreads], upper, lower, look), **shared), **at)
     bars = {"array": [s.std for s in spreads], "thickness": 1.5} if len(spreads) == 1 else None
     line = go.Scatter(
         x=[spread.x for spread in spreads],
@@ -148,6 +152,41 @@ def add_arm(figure: go.Figure, name: str, look: Look, spreads: Sequence[Spread],
         **shared,
     )
     figure.add_trace(line, **at)
+
+
+def add_binned(
+    figure: go.Figure, look: Look, spreads: Sequence[Spread], shared: Mapping[str, str], **where: Any
+) -> None:
+    """Add an arm of very many places in bins; the arguments are those of `add_arm`, its name and group in `shared`."""
+    import numpy as np
+    import plotly.graph_objects as go
+
+    bins = in_bins(spreads, min(BINS, where.get("most", BINS)), where.get("log_x", False))
+    columns = ([getattr(one, name) for one in bins] for name in ("x", "mean", "low", "high", "first", "last"))
+    x, mean, low, high, first, last = columns
+    at = {"row": where["row"], "col": where["col"]}
+    figure.add_trace(go.Scatter(**band(x, high, low, look), **shared), **at)
+    line = go.Scatter(
+        x=np.array(x),
+        y=np.array(mean),
+        mode="lines",
+        line={"color": look.colour, "dash": look.dash, "width": 2},
+        customdata=np.array([low, high, first, last]).T,
+        hovertemplate="%{customdata[2]:,.6~g} to %{customdata[3]:,.6~g}: mean %{y:,.4~g}, "
+        "%{customdata[0]:,.4~g} to %{customdata[1]:,.4~g}",
+        showlegend=where["showlegend"],
+        **shared,
+    )
+    figure.add_trace(line, **at)
+
+
+def band(x: Sequence[float], upper: Sequence[float], lower: Sequence[float], look: Look) -> dict[str, Any]:
+    """What of plotly's trace makes it a band between two edges."""
+    import numpy as np
+
+    around = {"x": np.array([*x, *x[::-1]], float), "y": np.array([*upper, *lower[::-1]], float)}
+    fill = {"fill": "toself", "fillcolor": pale(look.colour, 0.18), "line": {"width": 0}, "hoverinfo": "skip"}
+    return {**around, "mode": "lines", "showlegend": False, **fill}
 
 
 def make_room(figure: go.Figure) -> None:

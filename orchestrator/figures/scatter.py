@@ -6,22 +6,26 @@ All it knows are the columns of the view `results`.
 from __future__ import annotations
 
 import html
+import itertools
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.columns import SETTINGS, names
 from orchestrator.errors import ConfigError
-from orchestrator.figures.inset import add_inset
+from orchestrator.figures.inset import add_inset, facts_of
 from orchestrator.figures.results import Figure, Results
 from orchestrator.figures.style import (
     CAPS,
+    WEBGL,
     Look,
     call_in_words,
     family_names,
     heading,
     in_order,
+    kind_of_dots,
     layout,
     looks_of,
     sentences,
@@ -29,9 +33,9 @@ from orchestrator.figures.style import (
     value_in_words,
     varies,
 )
-from orchestrator.schema import SETTINGS, names
 
 if TYPE_CHECKING:
+    import numpy as np
     import plotly.graph_objects as go
 
 COSTS = {  # column: its button, the axis title
@@ -40,6 +44,7 @@ COSTS = {  # column: its button, the axis title
     "examples_seen": ("examples", "training examples processed"),
     "epochs": ("epochs", "training epochs"),
 }
+COST_LINES = (("train_seconds", "epochs"), ("steps", "examples_seen"))  # that a phone can show
 NEEDED = ("key", "init", "status", "test_accuracy")
 MANY = 300  # dots; from here on they are small and translucent
 BUTTONS = {"type": "buttons", "direction": "right", "font": {"size": 12}, "bgcolor": "#fff", "bordercolor": "#bbb"}
@@ -54,13 +59,57 @@ class Dot:
         family: Its init in words, and what varies of data set, model and caps; a family has one colour and one front.
         accuracy: Test accuracy in percent.
         costs: What it took, by column; a column without a value is missing.
-        hover: HTML lines on what it is.
+        facts: What hovering tells beside these, as HTML in the order of `Said`; "-" for what is not known.
     """
 
     family: str
     accuracy: float
     costs: Mapping[str, float]
-    hover: str
+    facts: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Said:
+    """What hovering tells of every dot: said once, so that ten thousand dots bring their facts alone.
+
+    Attributes:
+        costs: Columns of what a model took.
+        settings: Columns that vary.
+        has_seed: Whether rows have a seed.
+        has_reason: Whether rows say why training stopped.
+    """
+
+    costs: Sequence[str]
+    settings: Sequence[str]
+    has_seed: bool
+    has_reason: bool
+
+    @classmethod
+    def of(cls, rows: Sequence[Mapping[str, Any]]) -> Said:
+        """What there is to tell of `rows`."""
+        known = [any(row.get(column) is not None for row in rows) for column in ("seed", "stop_reason")]
+        costs = [column for column in COSTS if any(row.get(column) is not None for row in rows)]
+        return cls(costs, varying_columns(rows), *known)
+
+    def facts(self, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+        """The facts of one model; `rows` are its cells."""
+        row = rows[0]
+        told = [amount(column, row.get(column)) for column in self.costs]
+        told += [settings_of(rows, column) for column in self.settings]
+        told += [str(row["seed"])] if self.has_seed else []
+        told += [spoken(row["stop_reason"] or "-")] if self.has_reason else []
+        return [html.escape(fact) for fact in [*told, str(row["key"])]]
+
+    def template(self, family: str) -> str:
+        """HTML lines in which plotly puts a dot's facts, in the order of `facts`."""
+        places = (f"%{{customdata[{number}]}}" for number in itertools.count())
+        amounts = {column: f"{next(places)} {COSTS[column][0]}" for column in self.costs}
+        lines = [f"<b>{html.escape(family)}</b>", "test accuracy %{y:.2f} %"]
+        lines += [", ".join(amounts[c] for c in line if c in amounts) for line in COST_LINES]
+        lines += [f"{html.escape(spoken(column))} {next(places)}" for column in self.settings]
+        lines += [f"seed {next(places)}"] if self.has_seed else []
+        lines += [f"stopped by {next(places)}"] if self.has_reason else []
+        return "<br>".join(line for line in [*lines, f"key {next(places)}"] if line) + "<extra></extra>"
 
 
 @dataclass(frozen=True)
@@ -68,12 +117,14 @@ class Scatter(Figure):
     """Test accuracy against training cost, with the Pareto front of each init.
 
     Buttons choose the cost: seconds, steps, examples or epochs. A model that is in several cells of one init is one
-    dot; diverged and failed models and those without test accuracy are counted in the subtitle.
+    dot; diverged and failed models and those without test accuracy are counted in the subtitle. From `WEBGL` dots on
+    WebGL draws them.
 
     Attributes:
         title: Of the figure, by default the sweep's name; models and data sets are added in words.
-        inset: Whether to enlarge the models that are both quick and good, where no dot is or else beside the
-            scatter: those within the first quarter of the seconds, and the last of the accuracies, that it spans.
+        inset: Whether to enlarge the models that are both quick and good, where no dot is or else, as where WebGL
+            draws them, beside the scatter: those within the first quarter of the seconds, and the last of the
+            accuracies, that it spans.
     """
 
     title: str = ""
@@ -92,21 +143,20 @@ class Scatter(Figure):
                 f"{title}: a scatter needs the columns {', '.join(NEEDED)} and one of {', '.join(COSTS)}; these "
                 f"results have {', '.join(columns)}. SELECT * FROM results has them all."
             )
-        dots = make_dots([row for row in rows if why_not(row) is None])
+        drawn = [row for row in rows if why_not(row) is None]
+        said, dots = Said.of(drawn), make_dots(drawn)
         left_out = Counter({row["key"]: reason for row in rows if (reason := why_not(row))}.values())
         if not dots:
-            said = said_of(left_out) or "no rows"
-            raise ConfigError(f"{title}: nothing to draw: {said}. Launch the sweep, or see how far it is with status.")
-        families = group(dots)
-        looks, many = looks_of(families), len(dots) > MANY
-        kind = go.Scatter if self.inset else go.Scattergl  # WebGL would draw its dots over the inset
-        figure = go.Figure([t for f, same in families.items() for t in family_traces(same, f, looks[f], many, kind)])
+            why = said_of(left_out) or "no rows"
+            raise ConfigError(f"{title}: nothing to draw: {why}. Launch the sweep, or see how far it is with status.")
+        families, kind = group(dots), kind_of_dots(len(dots))
+        figure = go.Figure(traces(families, said, kind))
         below = sentences(subtitle(len(dots), left_out), not_there(results))
         figure.update_layout(layout(heading(title, rows), below))
         figure.update_layout(xaxis_rangemode="tozero", yaxis_title_text="test accuracy (%)")
         show_cost(figure, families, costs)
         if self.inset:
-            add_inset(figure, families)
+            add_inset(figure, families, said.template, kind)
         return figure
 
 
@@ -146,28 +196,20 @@ def make_dots(rows: Sequence[Mapping[str, Any]]) -> list[Dot]:
     models: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for row, family in zip(rows, families, strict=True):
         models.setdefault((family, row["key"]), []).append(row)
-    varying = varying_columns(rows)
-    return [make_dot(family, same, varying) for (family, _), same in models.items()]
+    said = Said.of(rows)
+    return [make_dot(family, same, said) for (family, _), same in models.items()]
 
 
-def make_dot(family: str, rows: Sequence[Mapping[str, Any]], varying: Sequence[str]) -> Dot:
+def make_dot(family: str, rows: Sequence[Mapping[str, Any]], said: Said) -> Dot:
     """The dot of one model; `rows` are its cells."""
     row = rows[0]
-    accuracy = 100 * row["test_accuracy"]
     costs = {column: row[column] for column in COSTS if row.get(column) is not None}
-    lines = [f"<b>{html.escape(family)}</b>", f"test accuracy {accuracy:.2f} %", *spent(costs)]
-    lines += [f"{spoken(column)} {html.escape(settings_of(rows, column))}" for column in varying]
-    lines += [f"seed {row['seed']}"] if row.get("seed") is not None else []
-    lines += [f"stopped by {html.escape(spoken(row['stop_reason']))}"] if row.get("stop_reason") else []
-    return Dot(family, accuracy, costs, "<br>".join([*lines, f"key {row['key']}"]))
+    return Dot(family, 100 * row["test_accuracy"], costs, said.facts(rows))
 
 
-def spent(costs: Mapping[str, float]) -> list[str]:
-    """What a model took, in lines that a phone can show: time and epochs, then steps and examples."""
-    said = {c: f"{costs[c]:,.4g}" if c == "train_seconds" else f"{costs[c]:,}" for c in costs}
-    said = {c: f"{number} {COSTS[c][0]}" for c, number in said.items()}
-    lines = [[said[c] for c in line if c in said] for line in (("train_seconds", "epochs"), ("steps", "examples_seen"))]
-    return [", ".join(line) for line in lines if line]
+def amount(column: str, value: float | None) -> str:
+    """What a model took, as people read it."""
+    return "-" if value is None else f"{value:,.4g}" if column == "train_seconds" else f"{value:,}"
 
 
 def settings_of(rows: Sequence[Mapping[str, Any]], column: str) -> str:
@@ -192,27 +234,31 @@ def varying_columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def group(dots: Sequence[Dot]) -> dict[str, list[Dot]]:
     """Dots by family: random init first, then warm start, then the others by name."""
-    families = in_order(dot.family for dot in dots)
-    return {family: [dot for dot in dots if dot.family == family] for family in families}
+    families: dict[str, list[Dot]] = {family: [] for family in in_order(dot.family for dot in dots)}
+    for dot in dots:
+        families[dot.family].append(dot)
+    return families
 
 
-def family_traces(dots: Sequence[Dot], family: str, look: Look, many: bool, kind: type[Any]) -> list[Any]:
-    """The dots of a family and the line of its front, both still without places; `show_cost` gives them."""
+def traces(families: Mapping[str, Sequence[Dot]], said: Said, kind: type[Any]) -> list[Any]:
+    """For each family its dots, of plotly's class `kind`, and the line of its front; `show_cost` gives them places."""
     import plotly.graph_objects as go
 
-    line = {"color": look.colour, "dash": look.dash, "width": 2, "shape": "hv"}
-    shared = {"legendgroup": family, "name": f"{html.escape(family)} ({len(dots)})"}
-    point = {"color": look.colour, "size": 4}
-    said = {"text": [dot.hover for dot in dots], "hovertemplate": "%{text}<extra></extra>"}
-    return [
-        kind(mode="markers", marker=marker_of(look, many), **said, **shared),
-        go.Scatter(mode="lines+markers", marker=point, line=line, hoverinfo="skip", showlegend=False, **shared),
-    ]
+    made, count = [], sum(map(len, families.values()))
+    for family, look in looks_of(families).items():
+        dots = families[family]
+        shared = {"legendgroup": family, "name": f"{html.escape(family)} ({len(dots):,})"}
+        facts = {"customdata": facts_of(dots), "hovertemplate": said.template(family)}
+        made.append(kind(mode="markers", marker=marker_of(look, count), **facts, **shared))
+        line = {"color": look.colour, "dash": look.dash, "width": 2, "shape": "hv"}
+        corners = {"mode": "lines+markers", "marker": {"color": look.colour, "size": 4}, "line": line}
+        made.append(go.Scatter(hoverinfo="skip", showlegend=False, **corners, **shared))
+    return made
 
 
-def marker_of(look: Look, many: bool) -> dict[str, Any]:
-    """How a dot looks, alone or among many."""
-    size, opacity = (6, 0.45) if many else (9, 0.75)
+def marker_of(look: Look, count: int) -> dict[str, Any]:
+    """How a dot looks, alone or among so many."""
+    size, opacity = (9, 0.75) if count <= MANY else (6, 0.45) if count < WEBGL else (4, 0.4)
     return {"color": look.colour, "symbol": look.symbol, "size": size, "opacity": opacity}
 
 
@@ -241,14 +287,18 @@ def show_cost(figure: go.Figure, families: Mapping[str, Sequence[Dot]], costs: S
     figure.update_layout(updatemenus=[above, {**inside, "active": -1, "showactive": False, "buttons": [scale]}])
 
 
-def cost_places(dots: Sequence[Dot], cost: str) -> list[tuple[list[float | None], list[float | None]]]:
-    """Places (x, y) of a family's dots, then those of its front."""
-    known = [(dot.costs[cost], dot.accuracy) for dot in dots if cost in dot.costs]
-    front = [known[place] for place in pareto_front([x for x, _ in known], [y for _, y in known])]
-    return [
-        ([dot.costs.get(cost) for dot in dots], [dot.accuracy for dot in dots]),
-        ([x for x, _ in front], [y for _, y in front]),
-    ]
+def cost_places(dots: Sequence[Dot], cost: str) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Places (x, y) of a family's dots, NaN where the cost is not known, then those of its front.
+
+    As arrays, which plotly writes in a fraction of the bytes of lists.
+    """
+    import numpy as np
+
+    x = np.array([dot.costs.get(cost, math.nan) for dot in dots], dtype=float)
+    y = np.array([dot.accuracy for dot in dots], dtype=float)
+    known = np.flatnonzero(~np.isnan(x))
+    front = known[pareto_front(x[known].tolist(), y[known].tolist())]
+    return [(x, y), (x[front], y[front])]
 
 
 def subtitle(count: int, left_out: Mapping[str, int]) -> str:

@@ -1,4 +1,4 @@
-"""Style: what all figures share: words and looks of arms, means over seeds, layout, pages and pictures. Draws nothing.
+"""Style: what all figures share: words and looks of arms, layout, pages and pictures. Draws nothing.
 
 An *arm* is what a figure compares, most often an init; it has one name, colour, symbol and dash wherever it stands.
 """
@@ -6,17 +6,15 @@ An *arm* is what a figure compares, most often an init; it has one name, colour,
 from __future__ import annotations
 
 import html
-import math
 import re
-import statistics
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.columns import SETTINGS, names
 from orchestrator.errors import ConfigError
-from orchestrator.schema import SETTINGS, names
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -40,6 +38,7 @@ COLOURS = ("#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "star")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 GREY = "#888888"
+WEBGL = 2000  # dots; from here on WebGL draws them, of which a browser keeps but a few at once
 CAPS = ("axis_epochs", "limit", "rounds", "per_round")  # axes of which None is a value of its own: without the cap
 CAPPED = {"limit": "{:,} images", "axis_epochs": "{:,} epochs"}  # those that make a result another one than the title's
 FONT = "system-ui, Helvetica, Arial, sans-serif"
@@ -47,7 +46,8 @@ AXIS = {"automargin": True, "linecolor": "#888", "ticks": "outside", "tickcolor"
 AXIS |= {"title": {"font": {"size": 13}}}
 WIDTH, HEIGHT, SCALE = 1000, 600, 2  # of a PNG: pixels of the layout, and how many of the picture stand for one
 SQUEEZE = 140  # pixels that a page, with the title outside of the figure, may take away from its height
-SHOWN = {"responsive": True, "displaylogo": False, "modeBarButtons": [["zoom2d", "resetScale2d", "toImage"]]}
+SHOWN = {"responsive": True, "displaylogo": False, "modeBarButtons": [["zoom2d", "pan2d", "resetScale2d", "toImage"]]}
+SHOWN |= {"plotGlPixelRatio": 1}  # 2, plotly's, is four times the work: without a graphics card 10 frames a second
 # Its policy lets the page load nothing, not even by mistake. plotly.js compiles functions for WebGL: unsafe-eval.
 PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -82,16 +82,6 @@ class Look:
     colour: str
     symbol: str
     dash: str
-
-
-@dataclass(frozen=True)
-class Spread:
-    """Values at one place `x`: their mean, standard deviation (0 of a single one), and how many there are."""
-
-    x: float
-    mean: float
-    std: float
-    count: int
 
 
 # Words
@@ -263,16 +253,12 @@ def looks_of(arms: Iterable[str], heads: Mapping[str, str] | None = None) -> dic
     return looks
 
 
-def over_seeds(points: Iterable[tuple[float, float | None]]) -> list[Spread]:
-    """Mean and sample standard deviation of the values at each place, by place; None and NaN are not there."""
-    at: dict[float, list[float]] = {}
-    for x, value in points:
-        if value is not None and not math.isnan(value):
-            at.setdefault(x, []).append(value)
-    return [
-        Spread(x, statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else 0.0, len(values))
-        for x, values in sorted(at.items())
-    ]
+def kind_of_dots(count: int) -> type[Any]:
+    """Plotly's class for so many dots in a figure."""
+    import plotly.graph_objects as go
+
+    found: type[Any] = go.Scattergl if count >= WEBGL else go.Scatter
+    return found
 
 
 def pale(colour: str, opacity: float) -> str:

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from orchestrator.columns import names
 from orchestrator.launch import cell_rows, recipe
 from orchestrator.plan import plan
-from orchestrator.schema import names
 from orchestrator.stage import Stage
 from orchestrator.store import Store
 from orchestrator.sweep import Sweep

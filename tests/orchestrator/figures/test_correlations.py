@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import pytest
 
 from orchestrator.figures.correlations import Correlations, correlation_in_words, p_value
+from orchestrator.figures.style import write_html
 from tests.orchestrator.figures.made import WARM, made, results, setting, titles
 
 
@@ -36,6 +38,17 @@ def test_each_model_is_one_dot() -> None:
 
     assert [len(trace.x) for trace in figure.data] == [3, 3]
     assert titles(figure) == ["r = -1.00, p < 0.001", "too few models for a correlation"]
+
+
+def test_ten_thousand_models_are_drawn_by_webgl_in_a_page_that_opens(tmp_path: Path) -> None:
+    """SVG stutters with thousands of dots, and a page of tens of megabytes opens on no phone."""
+    rows = [made(n / 10_000, WARM, weight_correlation=n / 10_000, seed=n) for n in range(10_000)]
+
+    figure = Correlations("Figure 11").draw(results(rows))
+    write_html(figure, tmp_path / "figure.html")
+
+    assert {trace.type for trace in figure.data if trace.x[0] is not None} == {"scattergl"}
+    assert (tmp_path / "figure.html").stat().st_size < 10_000_000
 
 
 def test_models_have_panels_of_their_own() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 from orchestrator.errors import ConfigError
 from orchestrator.figures.results import Results
 from orchestrator.figures.scatter import Scatter, pareto_front
-from orchestrator.figures.style import write_html
+from orchestrator.figures.style import WEBGL, write_html
 
 RANDOM = {"init": "random_init", "init_text": "RandomInit()", "shrink": 0.0, "perturb": 1.0}
 WARM = {"init": "warm_start", "init_text": "WarmStart()", "shrink": 1.0, "perturb": 0.0}
@@ -38,14 +40,26 @@ def draw(*rows: dict[str, Any]) -> Any:
     return Scatter("quick").draw(Results("made", list(rows)))
 
 
-def dots(figure: Any) -> dict[str, list[tuple[float, float]]]:
+def plain(numbers: Any) -> list[float | None]:
+    """Numbers of an array, None for what is not there."""
+    return [None if math.isnan(number) else number for number in numbers]
+
+
+def dots(figure: Any) -> dict[str, list[tuple[float | None, float | None]]]:
     """Places of the dots by legend entry."""
-    return {t.name: list(zip(t.x, t.y, strict=True)) for t in figure.data if t.type == "scattergl"}
+    drawn = [trace for trace in figure.data if trace.mode == "markers"]
+    return {t.name: list(zip(plain(t.x), plain(t.y), strict=True)) for t in drawn}
 
 
 def fronts(figure: Any) -> list[list[tuple[float, float]]]:
     """Places of the corners of each front."""
-    return [list(zip(t.x, t.y, strict=True)) for t in figure.data if t.type == "scatter"]
+    return [list(zip(t.x, t.y, strict=True)) for t in figure.data if t.mode == "lines+markers"]
+
+
+def hovered(trace: Any, dot: int = 0) -> str:
+    """What hovering over a dot says, but for its place."""
+    facts, template = trace.customdata[dot], trace.hovertemplate.removesuffix("<extra></extra>")
+    return re.sub(r"%\{customdata\[(\d+)\]\}", lambda place: str(facts[int(place[1])]), template)
 
 
 @given(POINTS)
@@ -92,7 +106,7 @@ def test_many_inits_are_told_apart_by_symbol_too() -> None:
         *(row(str(i), init="shrink_perturb", shrink=i / 20, perturb=0.1, init_text=str(i)) for i in range(20))
     )
 
-    looks = {(trace.marker.color, trace.marker.symbol) for trace in figure.data if trace.type == "scattergl"}
+    looks = {(trace.marker.color, trace.marker.symbol) for trace in figure.data if trace.mode == "markers"}
     assert len(looks) == 20
 
 
@@ -113,7 +127,7 @@ def test_a_model_of_several_cells_is_one_dot() -> None:
     figure = draw(row("a", lr=0.1), row("a", lr=0.2), row("b", lr=0.3))
 
     assert len(dots(figure)["random init (2)"]) == 2
-    assert "lr several" in figure.data[0].text[0]
+    assert "lr several" in hovered(figure.data[0])
 
 
 def test_what_is_left_out_is_counted() -> None:
@@ -141,10 +155,10 @@ def test_the_title_says_data_and_model() -> None:
 
 def test_hovering_tells_what_varies_and_which_model_it_is() -> None:
     """An outlier is worth nothing if nobody can find its stage again."""
-    text = draw(row("ab12", seed=3, first_lr=0.01), row("cd", first_lr=None)).data[0].text[0]
+    text = hovered(draw(row("ab12", seed=3, first_lr=0.01), row("cd", first_lr=None)).data[0])
 
     assert text.startswith(
-        "<b>random init</b><br>test accuracy 50.00 %<br>1 seconds, 1 epochs<br>10 steps, 320 examples"
+        "<b>random init</b><br>test accuracy %{y:.2f} %<br>1 seconds, 1 epochs<br>10 steps, 320 examples"
     )
     assert [line for line in text.split("<br>") if line in ("first lr 0.01", "seed 3", "key ab12")] == [
         *("first lr 0.01", "seed 3", "key ab12"),
@@ -161,7 +175,7 @@ def test_each_button_moves_dots_and_fronts() -> None:
 
     assert list(buttons) == ["seconds", "steps", "examples", "epochs"]
     assert fronts(figure) == [[(1.0, 50.0), (2.0, 60.0)]]
-    assert (buttons["steps"][0]["x"], buttons["steps"][0]["y"]) == ([[9, 4], [4]], [[50.0, 60.0], [60.0]])
+    assert [[*map(plain, buttons["steps"][0][way])] for way in "xy"] == [[[9, 4], [4]], [[50.0, 60.0], [60.0]]]
     assert buttons["steps"][1]["xaxis.title.text"] == "training steps"
 
 
@@ -192,6 +206,39 @@ def test_a_half_finished_sweep_says_so() -> None:
     figure = Scatter("quick").draw(Results("made", [row("a")], planned=4))
 
     assert "3 of 4 are not trained yet." in figure.layout.meta["subtitle"]
+
+
+def test_what_a_model_does_not_tell_moves_no_other_fact() -> None:
+    """A missing time would otherwise show the epochs as seconds, and the seed as epochs."""
+    texts = draw(row("a", train_seconds=None, stop_reason=None), row("b", seed=1)).data[0]
+
+    assert "- seconds, 1 epochs<br>10 steps" in hovered(texts)
+    assert hovered(texts).endswith("seed 0<br>stopped by -<br>key a")
+
+
+@pytest.mark.parametrize(("count", "kind"), [(WEBGL - 1, "scatter"), (WEBGL, "scattergl")])
+def test_webgl_draws_thousands_of_dots_and_no_fewer(count: int, kind: str) -> None:
+    """SVG stutters with thousands of dots; of WebGL a browser keeps few, and a report has many figures."""
+    figure = Scatter(inset=True).draw(Results("made", [row(str(n), n / count, 1.0 + n) for n in range(count)]))
+
+    assert {trace.type for trace in figure.data if trace.mode == "markers"} == {kind}
+
+
+def test_an_inset_of_thousands_is_not_hidden_by_them() -> None:
+    """WebGL draws dots over what stands in the scatter, so the inset of a large one stands beside it."""
+    rising = [row(str(n), n / WEBGL, 1.0 + n) for n in range(WEBGL - 3)]  # a diagonal, with room on either side of it
+    figure = Scatter(inset=True).draw(Results("made", [*rising, *(row(f"q{n}", 0.99) for n in range(3))]))
+
+    assert figure.layout.xaxis.domain[1] < figure.layout.xaxis2.domain[0]
+
+
+def test_ten_thousand_models_fit_into_a_page(tmp_path: Path) -> None:
+    """A page of tens of megabytes opens on no phone, and no mail takes it."""
+    rows = [row(f"{n:016x}", n / 10_000, 1.0 + n / 7, seed=n, steps=n, examples_seen=320 * n) for n in range(10_000)]
+
+    write_html(Scatter(inset=True).draw(Results("made", rows)), tmp_path / "figure.html")
+
+    assert (tmp_path / "figure.html").stat().st_size < 10_000_000
 
 
 def corner_of(figure: Any) -> list[float]:
@@ -226,7 +273,7 @@ def test_texts_of_users_are_no_markup(tmp_path: Path) -> None:
     write_html(figure, tmp_path / "figure.html")
 
     assert evil not in (tmp_path / "figure.html").read_text(encoding="utf-8")
-    assert not any(evil in trace.name or evil in trace.text[0] for trace in figure.data if trace.text)
+    assert not any(evil in trace.name or evil in hovered(trace) for trace in figure.data if trace.mode == "markers")
 
 
 def test_no_front_is_over_several_data_sets() -> None:

@@ -18,7 +18,6 @@ from orchestrator.figures.style import (
     heads_of,
     in_order,
     looks_of,
-    over_seeds,
     value_in_words,
     write_html,
     write_png,
@@ -119,13 +118,6 @@ def test_variants_of_an_arm_share_its_colour() -> None:
 
     assert [looks[arm].colour for arm in arms] == ["#D55E00", "#D55E00", "#0072B2", "#0072B2"]
     assert [looks[arm].dash for arm in arms] == ["solid", "dash", "solid", "dash"]
-
-
-def test_means_and_spreads_are_over_the_values_of_a_place() -> None:
-    """A band of the wrong width decides what a reader believes."""
-    spreads = over_seeds([(2, 1.0), (1, 5.0), (2, 3.0), (2, None), (2, float("nan"))])
-
-    assert [(s.x, s.mean, round(s.std, 4), s.count) for s in spreads] == [(1, 5.0, 0.0, 1), (2, 2.0, 1.4142, 2)]
 
 
 def test_nothing_to_draw_names_what_lacks() -> None:

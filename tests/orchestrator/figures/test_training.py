@@ -172,3 +172,41 @@ def test_without_norms_the_message_says_how_to_measure_them() -> None:
     """Norms cost time, and are measured only if asked for."""
     with pytest.raises(ConfigError, match="gradient_norms_every=20"):
         NORMS.draw(two_rounds())
+
+
+def long(count: int) -> Results:
+    """Two seeds of so many epochs; in the second from last of one seed, training collapsed."""
+    rows = [stage(f"s{seed}", seed, epochs=count) for seed in range(2)]
+    own = {f"s{seed}": epochs(*([0.8] * (count - 2)), 0.1 * seed, 0.8) for seed in range(2)}
+    return Results("made", rows, {row["key"]: row for row in rows}, 2, own)
+
+
+def test_very_long_curves_are_drawn_in_bins_and_say_so() -> None:
+    """A hundred thousand epochs, one by one, open in no browser; in bins, unsaid, they are not what was measured."""
+    figure = CURVES.draw(long(3000))
+
+    (curve,) = lines(figure).values()
+    assert (len(curve), curve[0], curve[-1]) == (500, (1, 80), (3000, 80))
+    (band,) = (trace for trace in figure.data if trace.fill == "toself" and trace.xaxis == "x")
+    assert min(band.y) == pytest.approx(5 - 10 / 2**0.5)  # the collapse: mean of 0 and 10, less its deviation
+    assert "3,000 places in 500 bins" in figure.layout.meta["subtitle"]
+
+
+def test_a_line_that_is_not_drawn_is_not_told() -> None:
+    """A reader who looks for the dashed line finds another one and takes it for it."""
+    alone, both = long(3), two_rounds()
+
+    assert "Dashed line" not in CURVES.draw(alone).layout.meta["subtitle"]
+    assert "Dashed line" in CURVES.draw(both).layout.meta["subtitle"]
+
+
+def test_a_running_mean_costs_the_same_at_any_width() -> None:
+    """A hundred thousand norms took minutes with a wide window; what is no number spoils its own windows alone."""
+    values = [float(number % 10) for number in range(100_000)]
+    values[50_000] = float("inf")
+
+    found = smoothed(values, 2001)
+
+    assert found[40_000] == pytest.approx(sum(values[39_000:41_001]) / 2001)
+    assert [number != number for number in found].index(True) == 49_000  # noqa: PLR0124 # NaN is not itself
+    assert found[51_001] == pytest.approx(sum(values[50_001:52_002]) / 2001)
