@@ -85,7 +85,8 @@ def compact_if_free(files: Files, leave: Callable[[], bool] = lambda: False) -> 
 
     Args:
         files: The store's files.
-        leave: Asked before each row group whether to stop here; nothing is lost, and the next compaction goes on.
+        leave: Asked before each row group, and before each file is deleted, whether to stop here; nothing is lost, and
+            the next compaction goes on.
 
     Raises:
         StoreError: the store cannot be written, or another process has taken over meanwhile.
@@ -259,10 +260,12 @@ class Compaction:
             self.files.write(name.path, data)
 
     def _delete_small(self, merged: Iterable[Found]) -> None:
-        """Delete small files that still hold what was merged."""
+        """Delete small files that still hold what was merged; who is in haste leaves them twice."""
 
         def delete(small: tuple[str, str]) -> None:
             path, digest = small
+            if self.leave():
+                return
             with contextlib.suppress(FileNotFoundError):
                 if sha256(self.files.read(path)).hexdigest() == digest:
                     self.files.delete(path)

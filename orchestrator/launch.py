@@ -26,6 +26,7 @@ from orchestrator.expressions import parse_values
 from orchestrator.files import log
 from orchestrator.key import canonical_text
 from orchestrator.plan import Plan, plan, stages_of
+from orchestrator.quoting import nearest
 from orchestrator.schedule import Schedule
 from orchestrator.schema import value_faults
 from orchestrator.seam import Status
@@ -195,7 +196,8 @@ def run(
     finally:
         summary.interrupted &= summary.settled < len(planned.to_run)  # asked too late, it has stopped nothing
         watcher.end()
-        upkeep.end(in_haste=summary.settled < len(planned.to_run))
+        with stop_on_signal(upkeep.hurry):  # who stops it now stops the merging, and no launch
+            upkeep.end(in_haste=summary.settled < len(planned.to_run))
 
 
 @contextlib.contextmanager
@@ -325,7 +327,8 @@ def remembered_trials(
     recipes = [recipe for recipe in store.launches(sweep) if was_given(recipe, axes, seeds)]
     if not recipes:
         which = " with these axes and seeds" if axes or seeds is not None else ""
-        raise ConfigError(f"{store.root}: no launch of {sweep!r}{which}. Start one with: warmgrid launch {sweep}")
+        near = "" if which else nearest(sweep, store.files.folders("launches"))
+        raise ConfigError(f"{store.root}: no launch of {sweep!r}{which}{near}. Start one with: warmgrid launch {sweep}")
     rebuilt, faults = [], []
     for recipe in recipes:
         try:

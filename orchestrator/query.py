@@ -12,9 +12,12 @@ is `axis_epochs`.
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 import threading
+import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.columns import SETTINGS, TableName, names
@@ -56,6 +59,7 @@ LOCKS = (
 HIDDEN = "sources"  # the schema of what the tables are made of
 JOINED = f"FROM {HIDDEN}.cells c JOIN main.stages s ON c.key = s.key"
 USUAL_EPOCHS = 100  # of a stage, for estimates
+LOOK_EVERY_S = 0.1  # whether a statement has to stop
 COLUMN_NAMES = "SELECT DISTINCT column_name FROM information_schema.columns WHERE table_schema = 'main' ORDER BY 1"
 NO_COLUMN = re.compile(r'Referenced column "(.+?)" not found|does not have a column named "(.+?)"')
 NO_TABLE = re.compile(r"Table with name (\S+) does not exist|Referenced table \"(.+?)\" not found")
@@ -73,13 +77,25 @@ def run_sql(files: Files, sql: str) -> pa.Table:
     return rows
 
 
+@dataclass(frozen=True)
+class Limits:
+    """What answers may cost; None is no limit.
+
+    Attributes:
+        seconds: For all statements together.
+        rows: Of each answer so many are made, at most.
+        memory: For DuckDB, as it writes sizes, such as "2GB".
+        ended: Once set, what runs is stopped.
+    """
+
+    seconds: float | None = None
+    rows: int | None = None
+    memory: str | None = None
+    ended: threading.Event | None = None
+
+
 def run_all(
-    files: Files,
-    statements: Sequence[str],
-    shelf: Shelf | None = None,
-    *,
-    seconds: float | None = None,
-    most_rows: int | None = None,
+    files: Files, statements: Sequence[str], shelf: Shelf | None = None, limits: Limits = Limits()
 ) -> list[pa.Table]:
     """Rows of several reading statements over one state of the store.
 
@@ -87,66 +103,103 @@ def run_all(
         files: The store's files.
         statements: One reading statement each.
         shelf: Of the same files, where a caller keeps one: what it knows of merged files is not read again.
-        seconds: All statements together may take so long; no limit by default.
-        most_rows: Of each statement so many rows are made, at most; all by default.
+        limits: What they may cost.
 
     Raises:
-        ConfigError: as for `run_sql`, or the time was over.
+        ConfigError: as for `run_sql`, or a limit was passed.
+        StoreError: the store cannot be read.
+    """
+    sources = Sources(Scan(files, shelf or Shelf(files)))
+    with connect(sources, statements, limits) as connection:
+        return [answer(connection, sources, sql, limits.rows) for sql in statements]
+
+
+def answer(connection: duckdb.DuckDBPyConnection, sources: Sources, sql: str, most_rows: int | None) -> pa.Table:
+    """Rows of one statement.
+
+    Raises:
+        ConfigError: it means nothing, or takes more memory than it may.
         StoreError: the store cannot be read.
     """
     import duckdb
 
-    sources = Sources(Scan(files, shelf or Shelf(files)))
-    with connect(sources, statements) as connection, limited(connection, seconds):
-        found = []
-        for sql in statements:
-            try:
-                rows = connection.sql(sql)
-                rows = rows if most_rows is None else rows.limit(most_rows)
-                found.append(plain_numbers(rows.to_arrow_table()))
-            except duckdb.InterruptException:
-                raise ConfigError(f"SQL: stopped, as it was not done after {seconds:g} s. Ask for less.") from None
-            except duckdb.Error as error:
-                if sources.trouble:
-                    raise sources.trouble[0] from None
-                raise ConfigError(explain(connection, sql, str(error))) from None
-        return found
+    try:
+        rows = connection.sql(sql)
+        return plain_numbers((rows if most_rows is None else rows.limit(most_rows)).to_arrow_table())
+    except duckdb.InterruptException:
+        raise
+    except duckdb.Error as error:
+        if sources.trouble:
+            raise sources.trouble[0] from None
+        raise ConfigError(explain(connection, sql, str(error))) from None
 
 
 @contextlib.contextmanager
-def connect(sources: Sources, statements: Sequence[str]) -> Iterator[duckdb.DuckDBPyConnection]:
+def connect(
+    sources: Sources, statements: Sequence[str], limits: Limits = Limits()
+) -> Iterator[duckdb.DuckDBPyConnection]:
     """A locked in-memory DuckDB with the store's tables; of `stages` and `epochs` it reads what it needs.
 
     Raises:
-        ConfigError: one of `statements` is not one single reading statement.
+        ConfigError: one of `statements` is not one single reading statement, or the time is over.
+        StoreError: the store cannot be read.
     """
     import duckdb
 
     connection = duckdb.connect(":memory:")
     try:
+        if limits.memory is not None:
+            connection.execute(f"SET memory_limit = '{limits.memory}'")
         for lock in LOCKS:
             connection.execute(lock)
         for sql in statements:
             check_reads(connection, sql)
-        put(connection, sources)
-        yield connection
+        with stopped_in_time(connection, limits):
+            with said_as_it_is(sources):
+                put(connection, sources)
+            yield connection
     finally:
         connection.close()
 
 
 @contextlib.contextmanager
-def limited(connection: duckdb.DuckDBPyConnection, seconds: float | None) -> Iterator[None]:
-    """Interrupt what the connection does after so many seconds."""
-    if seconds is None:
-        yield
-        return
-    timer = threading.Timer(seconds, connection.interrupt)
-    timer.start()
+def said_as_it_is(sources: Sources) -> Iterator[None]:
+    """Raise what went wrong in a reading that DuckDB asked for, and not what DuckDB makes of it."""
+    import duckdb
+
     try:
         yield
+    except duckdb.Error:
+        if sources.trouble:
+            raise sources.trouble[0] from None
+        raise
+
+
+@contextlib.contextmanager
+def stopped_in_time(connection: duckdb.DuckDBPyConnection, limits: Limits) -> Iterator[None]:
+    """Interrupt what the connection does once its time is over, or it is told to end; again, until it has stopped."""
+    import duckdb
+
+    is_done, ended = threading.Event(), limits.ended or threading.Event()
+    deadline = math.inf if limits.seconds is None else time.monotonic() + limits.seconds
+
+    def stop() -> None:
+        while not is_done.wait(LOOK_EVERY_S):
+            if ended.is_set() or time.monotonic() > deadline:
+                connection.interrupt()
+
+    watcher = threading.Thread(target=stop, name="warmgrid-limits", daemon=True)
+    if limits.seconds is not None or limits.ended is not None:
+        watcher.start()
+    try:
+        yield
+    except duckdb.InterruptException:
+        why = "it was told to end" if ended.is_set() else f"it was not done after {limits.seconds} s"
+        raise ConfigError(f"SQL: stopped, as {why}. Ask for less.") from None
     finally:
-        timer.cancel()
-        timer.join()
+        is_done.set()
+        if watcher.is_alive():
+            watcher.join()
 
 
 def check_reads(connection: duckdb.DuckDBPyConnection, sql: str) -> None:

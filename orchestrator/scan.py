@@ -1,8 +1,9 @@
 """Scan: rows of the tables `stages` and `epochs` in the columns that are asked for, whatever files they are in.
 
 Of merged files only the metadata and the columns and row groups that are needed are read. Which stages there are is
-settled once, when a scan is made; the files may be merged, or repaired, while they are read: a row that is no longer
-where it was is looked for again, and none is given twice. It writes nothing but what repairs damage.
+settled once, when a scan is made; one that had failed may be done by the time it is read. The files may be merged, or
+repaired, while they are read: a row that is no longer where it was is looked for again, and none is given twice. It
+writes nothing but what repairs damage.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, TypeVar
 from orchestrator.columns import TableName, names
 from orchestrator.errors import DamageError
 from orchestrator.files import Files
-from orchestrator.merged import Group, Index, MergedName
+from orchestrator.merged import Group, Index
 from orchestrator.parts import read_rows
 from orchestrator.schema import schema
 from orchestrator.shelf import Shelf
@@ -68,8 +69,8 @@ class Scan:
     def __init__(self, files: Files, shelf: Shelf) -> None:
         """Settle which stages there are."""
         self.files, self.shelf = files, shelf
+        self._failed = small_names(files, "failures")  # first, as a stage that is committed meanwhile is in both
         self._small = small_names(files, "stages")  # before merged files, as what is merged meanwhile is in both
-        self._failed = small_names(files, "failures")
         self._merged = merged_keys(shelf)
         self._sound: dict[str, bool] = {}
         self._kept: dict[str, list[Rows]] = {}  # by folder: rows of stages in small files, which cost most to read
@@ -91,8 +92,13 @@ class Scan:
         needed = list(dict.fromkeys(["key", *columns]))
         committed = list(self.rows("stages", needed, chosen(self._small | self._merged, among)))
         known = {key for rows in committed for key in rows.keys}
-        failed = self._small_rows("stages", "failures", needed, sorted(chosen(self._failed - known, among)))
-        parts = [sorted_by_key("stages", found, needed) for found in (committed, list(failed))]
+        wanted = chosen(self._failed - known, among)
+        failed = list(self._small_rows("stages", "failures", needed, sorted(wanted)))
+        gone = set(wanted).difference(*(rows.keys for rows in failed))  # committed since we looked, or damaged
+        later = list(self.rows("stages", needed, gone))
+        self._merged |= {key for rows in later for key in rows.keys}  # so that its epochs are there too
+        committed += later
+        parts = [sorted_by_key("stages", found, needed) for found in (committed, failed)]
         return pa.concat_tables(parts).select(list(columns))
 
     def epochs(self, columns: Sequence[str], among: Keys | None = None) -> Iterator[pa.Table]:
@@ -118,14 +124,17 @@ class Scan:
 
     def rows(self, table: TableName, columns: Sequence[str], wanted: Keys) -> Iterator[Rows]:
         """The rows of `wanted`, each key once: from small files, else the newest merged ones, as they come."""
-        left, seen = set(wanted), set[MergedName]()
-        small = sorted(left & small_names(self.files, table))
-        for rows in self._small_rows(table, table, columns, small):
-            left.difference_update(rows.keys)
-            yield rows
-        while left and (fresh := [index for index in self.shelf.glances(table) if index.name not in seen]):
-            seen.update(index.name for index in fresh)
-            units = planned(fresh, left, at_once=table == "stages")
+        left, looked, before = set(wanted), set[str](), None
+        while left:  # and look again where some were moved or damaged meanwhile, be it back into small files
+            small = left & small_names(self.files, table) - looked
+            for rows in self._small_rows(table, table, columns, sorted(small)):
+                left.difference_update(rows.keys)
+                yield rows
+            indexes = self.shelf.glances(table) if left else []
+            if not small and indexes == before:
+                return
+            looked, before = looked | small, indexes
+            units = planned(indexes, frozenset(left), at_once=table == "stages")
             for found in ahead(lambda unit: self._read(unit, columns), units):
                 if found is not None:
                     left.difference_update(found.keys)
@@ -136,9 +145,10 @@ class Scan:
         if table != "stages" or (folder not in self._kept and len(keys) <= FEW):
             yield from self._read_small(table, folder, columns, keys)
             return
+        every = self._small if folder == "stages" else self._failed
+        yield from self._read_small("stages", folder, columns, [key for key in keys if key not in every])
         if folder not in self._kept:
-            every = sorted(self._small if folder == "stages" else self._failed)
-            self._kept[folder] = list(self._read_small("stages", folder, names("stages"), every))
+            self._kept[folder] = list(self._read_small("stages", folder, names("stages"), sorted(every)))
         for rows in self._kept[folder]:
             yield picked(rows.table.select(list(columns)), rows.pieces(), set(keys))
 

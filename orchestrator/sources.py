@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.errors import SweepError
 from orchestrator.scan import Keys, Scan
 from orchestrator.schema import schema
 from orchestrator.table import load
@@ -27,13 +26,13 @@ class Sources:
     """The tables `stages` and `epochs` of one reading of a store.
 
     Attributes:
-        trouble: What went wrong in a reading that DuckDB asked for; its own error says less.
+        trouble: What went wrong in a reading that DuckDB asked for, or Ctrl-C; its own error says less.
     """
 
     def __init__(self, scan: Scan) -> None:
         """Read nothing yet."""
         self.scan = scan
-        self.trouble: list[SweepError] = []
+        self.trouble: list[BaseException] = []
 
     @property
     def cells(self) -> pa.Table:
@@ -102,7 +101,7 @@ class Scanner:
         try:
             for table in self._tables:
                 yield from table.to_batches()
-        except SweepError as error:
+        except (Exception, KeyboardInterrupt) as error:
             self._sources.trouble.append(error)
             raise
 

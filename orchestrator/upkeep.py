@@ -16,6 +16,7 @@ from orchestrator.store import Store
 
 EVERY = 2000  # stages
 AT_END = 250  # stages
+PATIENCE_S = 5.0  # of a user who waits for the prompt
 
 
 class Upkeep:
@@ -43,22 +44,32 @@ class Upkeep:
         try:
             self._end(in_haste)
         except KeyboardInterrupt:
+            self.hurry()
+            self._wait()
+
+    def hurry(self) -> None:
+        """Leave what is not merged yet to the next launch; what waits in `end` goes on soon."""
+        if not self._leave.is_set():
             log.warning("%s: small files are not all merged. The next launch goes on with it.", self._store.root)
-            self._end(in_haste=True)
+        self._leave.set()
 
     def _end(self, in_haste: bool) -> None:
         """As `end`, once."""
         if in_haste:
             self._leave.set()
         self._wait()
-        if not in_haste and self._is_worth_it():
+        if not self._leave.is_set() and self._is_worth_it():
             self._begin()
             self._wait()
 
     def _wait(self) -> None:
-        """Wait for the thread, if there is one."""
-        if self._thread is not None:
-            self._thread.join()
+        """Wait for the thread, if there is one; say so if it takes long, as in a bucket."""
+        if self._thread is None:
+            return
+        self._thread.join(PATIENCE_S)
+        if self._thread.is_alive() and not self._leave.is_set():
+            log.warning("%s: all stages are done; small files are being merged. Ctrl-C leaves that.", self._store.root)
+        self._thread.join()
 
     def _is_worth_it(self) -> bool:
         """Whether there are many small files."""

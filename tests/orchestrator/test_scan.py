@@ -300,6 +300,19 @@ def test_what_goes_wrong_while_rows_are_read_is_said_as_it_is(
         store.sql(LOSSES)
 
 
+def test_what_goes_wrong_before_a_statement_is_said_as_it_is(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two launches that list one cell make a query compare results first; that, too, ended in DuckDB's own words."""
+    filled(store, range(2))
+    for axes in ({}, {"depth": 1}):
+        cell = {"sweep": "again", "seed": 0, "round": 0, "key": key_of(1), **axes}
+        store.record_launch("again", {"source": "again", "axes": axes}, [cell])
+    refuse = StoreError("cannot read it: ask again.")
+    monkeypatch.setattr(Scan, "stages", lambda *_: (_ for _ in ()).throw(refuse))
+
+    with pytest.raises(StoreError, match="cannot read it: ask again"):
+        store.sql("FROM cells")
+
+
 # What goes on meanwhile.
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from orchestrator import compaction, merged
 from orchestrator.errors import ConfigError
-from orchestrator.query import connect, run_all
+from orchestrator.query import Limits, connect, run_all
 from orchestrator.scan import Scan
 from orchestrator.shelf import Shelf
 from orchestrator.sources import Sources
@@ -145,5 +145,22 @@ def test_a_statement_that_takes_too_long_is_stopped(store: Store) -> None:
     endless = "SELECT count(*) FROM range(1000000) a, range(1000000) b WHERE a.range + b.range = 3"
 
     with pytest.raises(ConfigError, match=r"SQL: stopped, as it was not done after 0\.1 s"):
-        run_all(store.files, [endless], seconds=0.1)
-    assert len(run_all(store.files, ["FROM stages"], seconds=60.0)[0]) == len(NUMBERS)
+        run_all(store.files, [endless], limits=Limits(seconds=0.1))
+    assert len(run_all(store.files, ["FROM stages"], limits=Limits(seconds=60.0))[0]) == len(NUMBERS)
+
+
+def test_a_statement_that_takes_too_much_memory_is_stopped(store: Store) -> None:
+    """The same slip would make the system kill the server."""
+    with pytest.raises(ConfigError, match=r"Out of Memory"):
+        run_all(store.files, ["SELECT list(range) FROM range(2000000000)"], limits=Limits(60.0, memory="100MB"))
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, ZeroDivisionError])
+def test_what_ends_a_reading_is_no_mistake_in_the_statement(
+    store: Store, monkeypatch: pytest.MonkeyPatch, kind: type[BaseException]
+) -> None:
+    """Ctrl-C while rows are read was told as wrong SQL; so would be a fault of ours."""
+    monkeypatch.setattr(Scan, "epochs", lambda *_: (_ for _ in ()).throw(kind("stop")))
+
+    with pytest.raises(kind, match="stop"):
+        store.sql("SELECT max(test_loss) FROM epochs")

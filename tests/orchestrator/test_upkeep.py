@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -222,3 +224,45 @@ def test_ctrl_c_while_the_last_files_are_merged_ends_it(
 
 
 WAIT = Upkeep._wait
+
+
+def test_whoever_is_in_haste_does_not_wait_until_small_files_are_deleted(
+    store: Store, soon: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a bucket two thousand of them take half a minute; they do no harm, and the next launch deletes them."""
+    filled(store, range(9))
+    before, kept, delete = tables(store), Upkeep(store), FolderFiles.delete
+    monkeypatch.setattr(
+        FolderFiles,
+        "delete",
+        lambda files, name: (kept._leave.set() if name.startswith("stages/") else None, delete(files, name)),
+    )
+
+    kept._begin()
+    finished(kept)
+
+    assert 9 > small(store) >= 4  # each of four threads may be at one
+    assert tables(Store(store.root)) == before
+    store.compact()
+    assert (small(store), tables(Store(store.root))) == (0, before)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_the_last_files_are_merged_stops_the_merging_alone(
+    store: Store, lab: Lab, few: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, number: int
+) -> None:
+    """The launch is complete: killed by SIGTERM, it would count as one that failed, and be started again."""
+    monkeypatch.setattr(upkeep, "AT_END", 3)
+    merge = Upkeep._merge
+
+    def signalled(kept: Upkeep) -> None:
+        os.kill(os.getpid(), number)
+        kept._leave.wait(20)
+        merge(kept)
+
+    monkeypatch.setattr(Upkeep, "_merge", signalled)
+
+    assert go(store, lab).exit_code == 0
+
+    assert (small(store), len(store.committed())) == (10, 10)
+    assert "small files are not all merged. The next launch goes on with it." in caplog.text
