@@ -39,6 +39,9 @@ SHOWN: dict[Kind, tuple[tuple[str, ...], tuple[str, ...]]] = {
 """Columns that are shown where none are asked for, before and after the axes; a narrow terminal shows the first."""
 PROBE = "SELECT 1 FROM results WHERE "  # what a condition is parsed in
 MOST_NAMES = 12  # that a message lists
+BROUGHT = {"shrink": "init_text", "perturb": "init_text", "regularizer_size": "regularizer_text"}
+"""Columns that a setting's text tells already, where a sweep has that setting; else they are axes of their own."""
+NOW = ("current_date", "current_time", "current_timestamp", "localtime", "localtimestamp")  # columns to DuckDB's parser
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,12 @@ class Question:
     limit: int | None = None
 
     def __post_init__(self) -> None:
+        if self.table not in tuple(Kind):
+            raise ConfigError(f"no table {self.table!r}. Say {' or '.join(Kind)}.")
+        object.__setattr__(self, "table", Kind(self.table))  # notebooks give text
+        for option, given in (("columns", self.columns), ("sort", self.sort)):
+            if isinstance(given, str):  # a sequence of letters
+                raise ConfigError(f"{option}={given!r}: give a list of names, such as [{given!r}].")
         if self.limit is not None and self.limit < 1:
             raise ConfigError(f"--limit {self.limit}: give the most rows to show, 1 or more.")
         if ALL in self.columns and len(self.columns) > 1:
@@ -97,7 +106,9 @@ def statement(question: Question, known: Sequence[str], axes: Sequence[str], con
         ConfigError: a column is none of `known`; all such are named.
     """
     first, last = SHOWN[question.table]
-    wanted = list(question.columns) or [*first, *axes, *last]
+    taken = [name for name in OWN if question.table is Kind.EPOCHS and f"axis_{name}" in known]
+    shown = [f"axis_{name}" if name in taken else name for name in axes]
+    wanted = list(question.columns) or [*first, *shown, *last]
     chosen = [name for name in ([] if wanted == [ALL] else wanted) if question.columns or name in known]
     sorting = [name.removeprefix("-") for name in question.sort]
     faults = [*unknown("--columns", chosen, known), *unknown("--sort", sorting, known)]
@@ -111,34 +122,37 @@ def statement(question: Question, known: Sequence[str], axes: Sequence[str], con
     if order or question.table is Kind.EPOCHS:
         order += [name for name in ("key", "sweep", "seed", "round", "epoch") if name in known]  # the same every time
     return (
-        f"SELECT {', '.join(map(quoted, chosen)) or '*'} FROM ({relation(question)}) AS {question.table}"
+        f"SELECT {', '.join(map(quoted, chosen)) or '*'} FROM ({relation(question, taken)}) AS {question.table}"
         + (f" WHERE {condition.sql}" if condition is not None else "")
         + (f" ORDER BY {', '.join(order)}" if order else "")
         + (f" LIMIT {question.limit}" if question.limit is not None else "")
     )
 
 
-def relation(question: Question) -> str:
-    """The rows that a condition chooses from."""
+def relation(question: Question, taken: Sequence[str] = ()) -> str:
+    """The rows that a condition chooses from; axes that are `taken`, called as columns of epochs are, get a prefix."""
     chosen = "" if question.sweep is None else f" WHERE sweep = {literal(question.sweep)}"
     if question.table is Kind.RESULTS:
         return f"SELECT * FROM results{chosen}"
     left_out = ", ".join(sorted(MEASURED))
+    renamed = f" RENAME ({', '.join(f'{name} AS axis_{name}' for name in taken)})" if taken else ""
     return (
-        f"SELECT r.*, e.* EXCLUDE (key) FROM (SELECT * EXCLUDE ({left_out}) FROM results{chosen}) r "
+        f"SELECT r.*, e.* EXCLUDE (key) FROM (SELECT * EXCLUDE ({left_out}){renamed} FROM results{chosen}) r "
         f"JOIN epochs e ON e.key = r.key"
     )
 
 
 MEASURED = {column.name for column in results_columns()} - {*SETTINGS, *names("cells"), "status"}
 """Columns of `results` that tell of a whole stage, not of an epoch."""
+OWN = tuple(column.name for column in EPOCHS if column.name not in names("stages"))
+"""Columns that epochs alone have; an axis may be called so."""
 
 
 def columns_of(table: Kind, results: Sequence[str]) -> list[str]:
     """The columns that can be asked for, given those of the view `results`."""
     if table is Kind.RESULTS:
         return list(results)
-    kept = [name for name in results if name not in MEASURED]
+    kept = [f"axis_{name}" if name in OWN else name for name in results if name not in MEASURED]
     return kept + [column.name for column in EPOCHS if column.name != "key"]
 
 
@@ -146,7 +160,7 @@ def axes_of(cells: pa.Table) -> list[str]:
     """Columns of `results` that tell a sweep's cells apart; settings by their kind if that is enough, else by text."""
     counts = {name: len(cells[name].drop_null().unique()) for name in cells.column_names if name not in names("cells")}
     texts = {f"{name}_text": name for name in counts if f"{name}_text" in counts}
-    brought = {name for name in ("shrink", "perturb", "regularizer_size") if texts}
+    brought = {name for name, text in BROUGHT.items() if text in counts}
     found = []
     for name, count in counts.items():
         if count < 2 or name in brought or (name in texts.values() and count < counts[f"{name}_text"]):
@@ -188,6 +202,8 @@ class Condition:
             if "statements" not in tree:
                 raise ConfigError(f"--where {text}: {said_of(tree)}. Give one condition, such as lr < 0.1.")
             found = [one["node"].pop("where_clause", None) for one in (*plain["statements"], *tree["statements"])]
+            if any(one.get("class") == "PARAMETER" for one in parts(found[1])):
+                raise ConfigError(f"--where {text}: a placeholder, and nothing to put there. Write the value.")
             if tree != plain:  # a second statement, UNION, ORDER BY, LIMIT, ...
                 raise ConfigError(f"--where {text}: more than one condition. Use --sort and --limit, or write the SQL.")
             plain["statements"][0]["node"]["where_clause"] = found[1]
@@ -199,7 +215,7 @@ class Condition:
 
     def faults(self, known: Sequence[str]) -> list[str]:
         """What is wrong with the names in it; a word in double quotes, or in none, stands for a column."""
-        there = {name.lower() for name in known}
+        there = {*NOW, *(name.lower() for name in known)}
         strange = sorted(name for name in self.columns or () if name.lower() not in there)
         told = unknown("--where", strange, known)
         return [f"{fault} Text goes in single quotes: '{name}'." for name, fault in zip(strange, told, strict=True)]

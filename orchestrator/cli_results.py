@@ -99,7 +99,8 @@ def query_command(  # noqa: PLR0913, PLR0917 - options are arguments
     if sweep is None:
         rows = opened(store).sql(asked)
     else:
-        question = Question(sweep, table or Kind.RESULTS, where, parted(columns), parted(sort), limit)
+        named, order = parted("--columns", columns), parted("--sort", sort)
+        question = Question(sweep, table or Kind.RESULTS, where, named, order, limit)
         rows = ask(opened(store), question)
     write(rows, form, sys.stdout) if output is None else write_file(rows, form, output)
 
@@ -124,16 +125,23 @@ def json_or(as_format: Format | None, as_json: bool) -> str | None:
     return "json" if as_json else as_format and as_format.value
 
 
-def parted(names: str | None) -> list[str]:
-    """The names in a list with commas."""
-    return [part.strip() for part in (names or "").split(",") if part.strip()]
+def parted(option: str, names: str | None) -> list[str]:
+    """The names in a list with commas; none where the option is not given.
+
+    Raises:
+        ConfigError: the option is given, and names nothing.
+    """
+    found = [part.strip() for part in (names or "").split(",") if part.strip()]
+    if names is not None and not found:
+        raise ConfigError(f"{option} {names!r}: names no column. Leave it out, or say such as lr,test_accuracy.")
+    return found
 
 
 def schema_command(
     table: Annotated[
         str | None,
         typer.Argument(
-            metavar="[TABLE]", help="results, stages, epochs or cells. Default: all.", autocompletion=completion.tables
+            metavar="TABLE", help="results, stages, epochs or cells. Default: all.", autocompletion=completion.tables
         ),
     ] = None,
     store: StorePath = None,
@@ -157,7 +165,7 @@ def export_command(
     sweep: Annotated[
         str | None,
         typer.Argument(
-            metavar="[SWEEP]",
+            metavar="SWEEP",
             help="Default: all sweeps of the store.",
             autocompletion=completion.sweeps_of_store,
         ),
@@ -255,7 +263,7 @@ def form_of(source: str) -> Figure:
 
 
 def claims_command(
-    sweep: Annotated[str | None, typer.Argument(metavar="[SWEEP]", help="Default: all sweeps of ours.")] = None,
+    sweep: Annotated[str | None, typer.Argument(metavar="SWEEP", help="Default: all sweeps of ours.")] = None,
     store: StorePath = None,
     as_json: AsJson = False,
     _elsewhere: Elsewhere = None,

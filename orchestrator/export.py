@@ -97,14 +97,21 @@ def to_file(store: Store, question: Question, path: Path, target: Target) -> int
 
 
 def parts_of(store: Store, question: Question) -> Iterator[pa.Table]:
-    """The rows of a question, those of epochs a thousand stages at a time; always one table or more."""
+    """The rows of a question, those of epochs a thousand stages at a time; always one table or more.
+
+    All have the columns of the first: a launch that brings an axis meanwhile must not shift those of the rest.
+    """
     if question.table is Kind.RESULTS:
         yield ask(store, question)
         return
     keys = ask(store, Question(question.sweep, columns=["key"]))["key"].unique().to_pylist()
+    schema = None
     for start in range(0, max(len(keys), 1), MOST_KEYS):
         chosen = ", ".join(map(literal, keys[start : start + MOST_KEYS])) or "''"
-        yield ask(store, Question(question.sweep, Kind.EPOCHS, f"key IN ({chosen})", question.columns))
+        columns = question.columns if schema is None else schema.names
+        part = ask(store, Question(question.sweep, Kind.EPOCHS, f"key IN ({chosen})", columns))
+        schema = schema or part.schema
+        yield part.cast(schema)
 
 
 def parquet_file(parts: Iterator[pa.Table], path: Path) -> None:

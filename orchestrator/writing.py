@@ -42,8 +42,9 @@ def write(table: pa.Table, format_: Format, out: TextIO | BinaryIO) -> None:
         ConfigError: Parquet would go to a terminal, or to a stream that takes no bytes.
     """
     if format_ == "table":
-        text = table_text(table, out)
-        out.write(text) if isinstance(out, io.TextIOBase) else cast(BinaryIO, out).write(text.encode())
+        text, encoding = table_text(table, out), getattr(out, "encoding", None) or "utf-8"
+        as_bytes = text.encode(encoding, errors="replace")  # a terminal that knows no such letter gets a question mark
+        out.write(as_bytes.decode(encoding)) if isinstance(out, io.TextIOBase) else cast(BinaryIO, out).write(as_bytes)
         return
     raw = getattr(out, "buffer", None) if isinstance(out, io.TextIOBase) else out
     if format_ == "parquet" and (raw is None or raw.isatty()):
@@ -53,11 +54,12 @@ def write(table: pa.Table, format_: Format, out: TextIO | BinaryIO) -> None:
     with tempfile.TemporaryDirectory(prefix="warmgrid-") as folder:
         path = Path(folder) / "rows"
         render(table, format_, path)
-        if isinstance(out, io.TextIOBase) and format_ != "parquet":
+        if raw is None:
             with path.open(encoding="utf-8", newline="") as text_file:
-                shutil.copyfileobj(text_file, out)
+                shutil.copyfileobj(text_file, cast(TextIO, out))
         else:
-            with path.open("rb") as file:
+            out.flush()
+            with path.open("rb") as file:  # in UTF-8, whatever the terminal's letters are
                 shutil.copyfileobj(file, cast(BinaryIO, raw))
 
 
@@ -77,9 +79,13 @@ def render(table: pa.Table, format_: Format, path: Path, *, header: bool = True)
         with path.open("w", encoding="utf-8") as out:
             out.write(table_text(table, out))
     elif format_ == "parquet":
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
-        pq.write_table(table, path, compression="zstd")
+        try:
+            pq.write_table(table, path, compression="zstd")
+        except pa.ArrowNotImplementedError as error:
+            raise ConfigError(f"Parquet cannot hold a column of these: {error}. Cast it, or write CSV.") from None
     else:
         copy(table, (CSV if format_ == "csv" else JSON).format(header=header), path, is_json=format_ == "json")
 
@@ -97,18 +103,39 @@ def copy(table: pa.Table, options: str, path: Path, *, is_json: bool) -> None:
     with duckdb.connect(":memory:") as connection:
         connection.execute("SET TimeZone = 'UTC'")
         connection.register("incoming", table.rename_columns(by_place))
-        connection.execute(f"COPY (SELECT {chosen} FROM incoming) TO '{place}' ({options})")
+        try:
+            connection.execute(f"COPY (SELECT {chosen} FROM incoming) TO '{place}' ({options})")
+        except duckdb.IOException as error:  # no room, or no right to write there
+            raise OSError(str(error).splitlines()[0]) from None
 
 
 def written_sql(name: str, type_: pa.DataType, *, is_json: bool) -> str:
     """One column as CSV or JSON can hold it: JSON knows no NaN, and CSV no lists, which are JSON there."""
     import pyarrow as pa
 
-    if is_json and pa.types.is_floating(type_):
-        return f"CASE WHEN isfinite({name}) THEN {name} END"
-    if pa.types.is_list(type_) and pa.types.is_floating(type_.value_type):
-        name = f"list_transform({name}, lambda v: CASE WHEN isfinite(v) THEN v END)"
+    if is_json or pa.types.is_nested(type_):
+        name = finite_sql(name, type_)
     return f"to_json({name})" if not is_json and pa.types.is_nested(type_) else name
+
+
+def finite_sql(name: str, type_: pa.DataType, depth: int = 0) -> str:
+    """`name` with null for every number in it, at any depth, that is NaN or infinite."""
+    import pyarrow as pa
+
+    if pa.types.is_floating(type_):
+        return f"CASE WHEN isfinite({name}) THEN {name} END"
+    value = f"v{depth}"
+    if pa.types.is_map(type_):
+        inner = finite_sql(f"{value}.value", type_.item_type, depth + 1)
+        pair = f"struct_pack(key := {value}.key, value := {inner})"
+        return f"map_from_entries(list_transform(map_entries({name}), lambda {value}: {pair}))"
+    if pa.types.is_list(type_) or pa.types.is_fixed_size_list(type_):
+        return f"list_transform({name}, lambda {value}: {finite_sql(value, type_.value_type, depth + 1)})"
+    if pa.types.is_struct(type_):
+        fields = ((quoted(field.name), field.type) for field in type_)
+        packed = ", ".join(f"{own} := {finite_sql(f'{name}.{own}', kind, depth + 1)}" for own, kind in fields)
+        return f"CASE WHEN {name} IS NOT NULL THEN struct_pack({packed}) END"
+    return name
 
 
 @contextlib.contextmanager
@@ -176,6 +203,9 @@ def shown(name: str, value: Any) -> str:
         return f"{value:.4f}" if "accuracy" in name else f"{value:.6g}"
     if isinstance(value, datetime.datetime):
         return f"{value:%Y-%m-%d %H:%M:%S}"
+    if hasattr(value, "nanoseconds"):  # an interval, such as finished_at - started_at
+        span = datetime.timedelta(days=value.days, microseconds=value.nanoseconds // 1000)
+        return f"{value.months} months {span}" if value.months else str(span)
     text = json.dumps(value, default=in_list) if isinstance(value, (bool, list, dict)) else str(value)
     return re.sub(r"[\x00-\x1f\x7f-\x9f]", "?", " ".join(text.splitlines()))
 

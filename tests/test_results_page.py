@@ -15,6 +15,7 @@ import pytest
 from orchestrator.store import Store
 from tests.orchestrator import asked
 from tests.orchestrator.command import Warmgrid, run
+from tests.orchestrator.made_store import fill
 
 PAGE = Path(__file__).parents[1] / "docs" / "results.md"
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -97,6 +98,14 @@ def test_every_command_runs(warmgrid: Warmgrid, line: str) -> None:
 def test_every_statement_gives_rows(folders: dict[str, Path], sql: str) -> None:
     """A recipe that answers nothing is none."""
     assert Store(str(folders["small"] / "warmgrid-store")).sql(sql).num_rows > 0
+
+
+def test_the_mean_over_seeds_is_over_seeds(tmp_path: Path) -> None:
+    """Two first learning rates under one name would count as seeds, and make the interval a third too small."""
+    store = Store(str(tmp_path / "store"))
+    fill(store, asked.sweep("figure3"))
+
+    assert set(store.sql(STATEMENTS[0])["seeds"].to_pylist()) == {2}
 
 
 @pytest.mark.parametrize("code", PROGRAMS)

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.errors import ConfigError
 from orchestrator.trackers.runs import BY_EPOCH, Run, Tracker, missing
 
 if TYPE_CHECKING:
@@ -32,14 +33,19 @@ class MLflow(Tracker):
     def opened(cls, folder: Path) -> MLflow:
         os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # looked at when it is imported
         try:
-            import sqlalchemy  # noqa: F401 - MLflow's own message without it speaks of something else
+            from mlflow.exceptions import MlflowException
             from mlflow.tracking import MlflowClient
+            from sqlalchemy.exc import SQLAlchemyError  # MLflow's own message without it speaks of something else
         except ImportError:
             raise missing("mlflow", "mlflow") from None
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.WARNING)  # it tells each of fifty steps of making a database
         folder.mkdir(exist_ok=True)
-        return cls(MlflowClient(tracking_uri=f"sqlite:///{(folder / DATABASE).absolute()}"), folder)
+        try:
+            return cls(MlflowClient(tracking_uri=f"sqlite:///{(folder / DATABASE).absolute()}"), folder)
+        except (MlflowException, SQLAlchemyError) as error:  # another version's, or none at all
+            told = str(error).splitlines()[0].rstrip(" .")
+            raise ConfigError(f"{folder / DATABASE}: MLflow cannot use it: {told}. Name another folder.") from None
 
     def held(self) -> set[str]:
         found, token = set[str](), None
@@ -67,6 +73,9 @@ class MLflow(Tracker):
     def _experiment(self, sweep: str) -> str:
         """The experiment of a sweep."""
         found = self.client.get_experiment_by_name(sweep)
+        if found is not None and found.lifecycle_stage == "deleted":  # MLflow keeps its name
+            where = f"{self.folder / DATABASE}: the experiment {sweep!r} was deleted there"
+            raise ConfigError(f"{where}. Restore it in MLflow, or name another folder.")
         if found is not None:
             return str(found.experiment_id)
         return str(self.client.create_experiment(sweep, (self.folder / "artifacts" / sweep).absolute().as_uri()))

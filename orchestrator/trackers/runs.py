@@ -142,9 +142,14 @@ def runs_of(store: Store, found: Rows, held: Collection[str]) -> Iterator[Run]:
 
 
 def id_of(row: Mapping[str, Any], named: Sequence[str]) -> str:
-    """12 hex digits for a cell, seed, round and key of a sweep."""
-    told = {name: row[name] for name in (*named, "sweep", "seed", "round", "key")}
-    return sha256(repr(sorted(told.items())).encode()).hexdigest()[:12]
+    """12 hex digits for a cell, seed, round and key of a sweep.
+
+    All settings count, whether they are axes or not, nothing that is empty, and numbers alike as 1 and 1.0: a later
+    launch that adds an axis, or gives one other values, changes no id.
+    """
+    told = {name: row[name] for name in (*SETTINGS, *named, "sweep", "seed", "round", "key") if row[name] is not None}
+    plain = {name: float(value) if isinstance(value, int) else value for name, value in told.items()}
+    return sha256(repr(sorted(plain.items())).encode()).hexdigest()[:12]
 
 
 def run_of(row: Mapping[str, Any], id_: str, found: Rows, epochs: Sequence[Mapping[str, Any]]) -> Run:

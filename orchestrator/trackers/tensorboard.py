@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import uuid
 from importlib.util import find_spec
@@ -24,6 +25,7 @@ class TensorBoard(Tracker):
     def opened(cls, folder: Path) -> TensorBoard:
         if find_spec("tensorboardX") is None:  # it takes seconds to load
             raise missing("tensorboardX", "tensorboard")
+        logging.getLogger("tensorboardX").setLevel(logging.ERROR)  # it tells of each NaN, as if it were a mistake
         return cls(folder)
 
     def held(self) -> set[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,6 +13,7 @@ from orchestrator.trackers.runs import BY_EPOCH, Run, Tracker, missing
 
 QUIET: dict[str, Any] = {"mode": "offline", "console": "off", "silent": True, "save_code": False}
 QUIET |= {"disable_git": True, "disable_code": True, "x_disable_stats": True, "x_disable_meta": True}
+UNFINISHED = ".unfinished-"
 FOLDER = "wandb"  # that wandb itself makes in the folder it is given
 
 
@@ -29,12 +31,14 @@ class WandB(Tracker):
         return cls(folder)
 
     def held(self) -> set[str]:
+        for left in self.folder.glob(f"{UNFINISHED}*"):
+            shutil.rmtree(left)
         return {run.name.rpartition("-")[2] for run in self.folder.glob(f"{FOLDER}/offline-run-*") if run.is_dir()}
 
     def add(self, run: Run) -> None:
         target = self.folder / FOLDER
         target.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=self.folder) as hidden:
+        with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=self.folder) as hidden:
             write_run(run, hidden)
             (made,) = Path(hidden).glob(f"{FOLDER}/offline-run-*")
             made.rename(target / made.name)

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from orchestrator.ask import Condition, Kind, Question, ask, axes_of, statement
+from orchestrator.cli_results import COMMANDS
 from orchestrator.columns import TABLE_SENTENCES
 from orchestrator.errors import ConfigError
+from orchestrator.schema import cells_table, to_bytes
 from orchestrator.schema_page import described
 from orchestrator.store import Store
 from tests.orchestrator.asked import made, sweep
@@ -97,6 +99,20 @@ def test_epochs_have_their_settings_beside_them(asked: Store) -> None:
     assert found == rows(asked, where=where, columns=columns, sort=["key"]) != []
 
 
+def test_an_axis_called_epoch_is_not_taken_for_the_epoch(store: Store) -> None:
+    """A curve over its own setting is a vertical line."""
+    (key, *_) = (stage.key for stage in fill(store, sweep("augmentation")))
+    cells = [{"sweep": "own", "epoch": 77 + seed, "seed": seed, "round": 0, "key": key} for seed in (0, 1)]
+    store.files.write("cells/a.parquet", to_bytes(cells_table(cells)))
+
+    table = ask(store, Question("own", Kind.EPOCHS, where="epoch < 77", sort=["epoch"]))
+
+    assert table.column_names.count("epoch") == 1
+    assert [(row["epoch"], row["axis_epoch"]) for row in table.to_pylist()] == [
+        (epoch, axis) for epoch in (1, 2, 3, 4) for axis in (77, 78)
+    ]
+
+
 def test_epochs_come_whole_and_in_order(asked: Store) -> None:
     """A line through shuffled points is a scribble."""
     found = [(row["key"], row["epoch"]) for row in rows(asked, table=Kind.EPOCHS, columns=["key", "epoch"])]
@@ -138,6 +154,8 @@ def test_a_condition_stays_one_within_the_sweep(asked: Store) -> None:
         ("init = 'warm", "unterminated"),
         ("", "syntax error"),
         ("lr <", "syntax error"),
+        ("lr < $1", "a placeholder"),
+        ("lr < ?", "a placeholder"),
         ("key IN (SELECT key FROM '{path}')", "Permission"),
         ("key IN (SELECT content FROM read_text('{path}'))", "Permission"),
         ("lrr < 0.1", "no column 'lrr'; nearest: lr"),
@@ -169,6 +187,8 @@ def test_a_condition_is_told_as_it_was_understood() -> None:
         ({"sort": ["-tset_accuracy"]}, "--sort: no column 'tset_accuracy'; nearest: test_accuracy"),
         ({"columns": ["xyzzy"]}, "no column 'xyzzy'. All: warmgrid schema."),
         ({"table": Kind.EPOCHS, "columns": ["wall_seconds"]}, "--columns: no column 'wall_seconds'"),
+        ({"columns": "lr"}, r"columns='lr': give a list of names, such as \['lr'\]"),
+        ({"sort": "-lr"}, r"sort='-lr': give a list"),
         ({"limit": 0}, "--limit 0: give the most rows"),
         ({"columns": ["all", "lr"]}, "all stands alone"),
     ],
@@ -193,6 +213,26 @@ def test_a_sweep_that_has_only_begun_has_no_rows(store: Store) -> None:
     assert rows(store, "augmentation") == []
 
 
+@pytest.mark.parametrize("now", ["current_timestamp", "CURRENT_DATE", "now()"])
+def test_a_condition_may_ask_for_the_time(asked: Store, now: str) -> None:
+    """What came out since yesterday; to SQL's grammar these are columns."""
+    found = rows(asked, where=f"finished_at < {now}", columns=["key"])
+
+    assert len(found) == asked.sql("FROM results WHERE sweep = 'figure3' AND finished_at IS NOT NULL").num_rows
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_a_table_may_be_named_in_text(asked: Store, kind: Kind) -> None:
+    """In a notebook nobody imports an enum; rows of the other table would pass for these."""
+    assert rows(asked, table=str(kind)) == rows(asked, table=kind)
+
+
+def test_a_table_of_no_name_is_refused() -> None:
+    """As above, for a slip of the pen."""
+    with pytest.raises(ConfigError, match=r"no table .epoch.\. Say results or epochs"):
+        Question("figure3", table="epoch")  # type: ignore[arg-type]
+
+
 def test_names_may_be_written_in_any_case(asked: Store) -> None:
     """SQL knows no case, so neither does this."""
     assert len(rows(asked, where="LR < 0.05", columns=["Test_Accuracy"])) == 8
@@ -208,6 +248,15 @@ def test_settings_that_differ_within_a_kind_are_shown_in_full(store: Store) -> N
 
     assert "init_text" in axes
     assert not {"init", "shrink", "perturb", "model", "stop"} & set(axes)
+
+
+def test_an_axis_that_a_setting_brings_elsewhere_is_shown(store: Store) -> None:
+    """Figure 6 is about the factor on the weights; without it nine of its rows look alike."""
+    fill(store, sweep("figure6", "model=MLP()"))
+
+    found = ask(store, Question("figure6")).select(["shrink", "seed"]).to_pylist()
+
+    assert len({tuple(row.values()) for row in found}) == len(found)
 
 
 def test_a_store_in_a_bucket_is_asked_the_same(bucket: str, store: Store) -> None:
@@ -244,7 +293,12 @@ def test_a_frame_can_be_written_into(asked: Store) -> None:
 
 @pytest.mark.parametrize(
     ("table", "columns", "message"),
-    [("stage", None, "no table 'stage'"), ('x"; DROP', None, 'x"; DROP'), ("epochs", ["lr"], "no column 'lr'")],
+    [
+        ("stage", None, "no table 'stage'"),
+        ('x"; DROP', None, 'x"; DROP'),
+        ("epochs", ["lr"], "no column 'lr'"),
+        ("epochs", "key", "give a list of names"),
+    ],
 )
 def test_what_is_no_table_or_column_is_named(asked: Store, table: str, columns: list[str] | None, message: str) -> None:
     """A name from a script's argument must reach nothing else."""
@@ -271,11 +325,19 @@ def test_the_command_asks_the_same(command: Warmgrid, asked: Store) -> None:
     assert ended.facts == rows(asked, where=where, columns=columns, sort=["-test_accuracy"], limit=2)
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_what_may_be_left_out_stands_in_one_pair_of_brackets(warmgrid: Warmgrid, name: str) -> None:
+    """`[[SWEEP]]` makes one wonder what is to be typed."""
+    assert "[[" not in warmgrid(name, "-h").out
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (("SELECT 1", "--limit", "3"), "--limit: not with SQL"),
         (("FROM results", "--where", "true", "--sort", "lr"), "--where, --sort: not with SQL"),
+        (("figure3", "--columns", ""), "--columns '': names no column"),
+        (("figure3", "--sort", ", "), "--sort ', ': names no column"),
         (("figure3", "--output", "nowhere/x.csv"), "nowhere/x.csv: there is no folder nowhere"),
         (("figure3", "--output", "x.pdf"), "x.pdf: its name does not say in which form"),
         (("figure3", "--output", "x.csv", "--format", "json"), "x.csv: the name says csv, and --format json"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import shutil
 import socket
@@ -18,12 +19,14 @@ import pytest
 from orchestrator.ask import Kind
 from orchestrator.columns import EPOCHS
 from orchestrator.errors import ConfigError, StoreError
-from orchestrator.export import Target, export
+from orchestrator.export import Target, export, parts_of
 from orchestrator.schema import cells_table, to_bytes
 from orchestrator.store import Store
 from orchestrator.trackers import runs
 from orchestrator.trackers.mlflow import MLflow
-from tests.orchestrator.asked import made, sweep
+from orchestrator.trackers.tensorboard import TensorBoard
+from orchestrator.trackers.wandb import WandB
+from tests.orchestrator.asked import FIGURE3, made, sweep
 from tests.orchestrator.command import Warmgrid
 from tests.orchestrator.made_store import EPOCHS as EPOCHS_MADE
 from tests.orchestrator.made_store import fill
@@ -234,6 +237,47 @@ def test_mlflow_is_asked_not_to_tell(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert utils.is_telemetry_disabled()
 
 
+@pytest.mark.filterwarnings("default")
+def test_a_database_that_mlflow_cannot_use_is_named(asked: Store, tmp_path: Path) -> None:
+    """Fifty lines of SQL say nothing of the folder that is the wrong one."""
+    pytest.importorskip("sqlalchemy")
+    (tmp_path / "mlflow.db").write_text("no database")
+
+    with pytest.raises(ConfigError, match=r"mlflow\.db: MLflow cannot use it: .*not a database. Name another"):
+        export(asked, "figure3", tmp_path, Target.MLFLOW)
+
+
+@pytest.mark.filterwarnings("default")
+def test_an_experiment_that_was_deleted_is_told(tmp_path: Path) -> None:
+    """MLflow keeps the name of what it no longer shows, and takes no runs there."""
+    pytest.importorskip("sqlalchemy")
+    tracker = MLflow.opened(tmp_path)
+    tracker.client.delete_experiment(tracker.experiment("figure3"))
+
+    with pytest.raises(ConfigError, match=r"'figure3' was deleted there\. Restore"):
+        MLflow.opened(tmp_path).experiment("figure3")
+
+
+def test_what_a_killed_export_left_for_wandb_is_removed(tmp_path: Path) -> None:
+    """Hidden folders of half runs would fill the disk."""
+    (tmp_path / ".unfinished-x").mkdir()
+    (tmp_path / "wandb" / "offline-run-1-abc").mkdir(parents=True)
+
+    assert WandB(tmp_path).held() == {"abc"}
+    assert [path.name for path in tmp_path.iterdir()] == ["wandb"]
+
+
+def test_a_diverged_model_is_no_flood_of_warnings(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A line for each NaN of each epoch hides what matters; that it diverged is in the results."""
+    nothing = dict.fromkeys(runs.BY_EPOCH)
+    noon = datetime.datetime(2026, 1, 1, 12, tzinfo=datetime.UTC)
+    run = runs.Run("a", "s", "name", {}, {}, {}, noon, noon, [{**nothing, "epoch": 1, "train_loss": float("nan")}])
+
+    TensorBoard.opened(tmp_path).add(run)
+
+    assert caplog.records == []
+
+
 def test_a_run_whose_export_was_interrupted_is_written_again(
     asked: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -276,6 +320,62 @@ def test_only_what_is_new_is_read(asked: Store, tmp_path: Path, monkeypatch: pyt
     assert facts["there_before"] == COMMITTED
     assert {run.sweep for run in written[COMMITTED:]} == {"augmentation"}
     assert all(len(run.epochs) == EPOCHS_MADE for run in written)
+
+
+@pytest.fixture
+def own(asked: Store, tmp_path: Path) -> Store:
+    """A copy of the store that a test may write to."""
+    shutil.copytree(asked.root, tmp_path / "store")
+    return Store(str(tmp_path / "store"))
+
+
+def ids(store: Store) -> set[str]:
+    """Of all runs of figure3."""
+    found = runs.rows_of(store, "figure3")
+    return {run.id for run in runs.runs_of(store, found, ())}
+
+
+@pytest.mark.parametrize("axis", ["epochs=3", "regularizer=L2(0.1)"])
+def test_a_launch_with_another_axis_doubles_no_run(own: Store, axis: str) -> None:
+    """Rows that were there before show it as null, or as their stage has it, and are the results that they were."""
+    before = ids(own)
+
+    fill(own, sweep("figure3", *FIGURE3, axis))
+
+    assert before < ids(own)
+
+
+def test_an_axis_of_another_type_elsewhere_doubles_no_run(own: Store) -> None:
+    """Where another sweep has a batch size of a half, all of the store's batch sizes are floats."""
+    before = ids(own)
+
+    cells = [{"sweep": "other", "batch_size": 0.5, "seed": 0, "round": 0, "key": "a"}]
+    own.files.write("cells/a.parquet", to_bytes(cells_table(cells)))
+
+    assert before == ids(own)
+
+
+@pytest.mark.parametrize("name", ["out.parquet", "out.csv"])
+def test_an_axis_that_comes_meanwhile_shifts_no_column(
+    own: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Half a file with one column more is read as numbers of other names."""
+    monkeypatch.setattr("orchestrator.export.MOST_KEYS", 4)
+    kept, path = parts_of, tmp_path / name
+
+    def meanwhile(*args: Any) -> Iterator[Any]:
+        for number, part in enumerate(kept(*args)):
+            if number == 0:
+                fill(own, sweep("figure3", *FIGURE3, "epochs=3"))
+            yield part
+
+    monkeypatch.setattr("orchestrator.export.parts_of", meanwhile)
+    export(own, "figure3", path, Target(path.suffix[1:]), Kind.EPOCHS)
+
+    frame = pd.read_parquet(path) if name.endswith("parquet") else pd.read_csv(path)
+    assert "axis_epochs" not in frame
+    assert set(frame["sweep"]) == {"figure3"}
+    assert set(frame["epoch"]) == set(range(1, EPOCHS_MADE + 1))
 
 
 def test_a_stage_that_two_cells_share_is_a_run_of_each(store: Store) -> None:

@@ -126,6 +126,17 @@ def test_parquet_through_standard_output_is_bytes() -> None:
     assert pq.read_table(out.buffer).num_rows == 2
 
 
+@pytest.mark.parametrize(("format_", "expected"), [("table", "h?te"), ("csv", "hôte"), ("json", "hôte")])
+def test_letters_that_a_terminal_does_not_know_are_no_failure(format_: Format, expected: str) -> None:
+    """Programs get UTF-8 everywhere; a table in an old terminal, or a batch job's log, one letter less."""
+    out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+
+    write(pa.table({"host": ["hôte"]}), format_, out)
+    out.flush()
+
+    assert expected in out.buffer.getvalue().decode()  # type: ignore[attr-defined]
+
+
 class Terminal(io.BytesIO):
     """Bytes that say they are a terminal."""
 
@@ -178,6 +189,41 @@ def test_no_number_in_a_list_is_no_json() -> None:
 
     assert json.loads(written(table, "json"), parse_constant=pytest.fail) == [{"norms": [1.0, None, None]}]
     assert json.loads(pd.read_csv(io.StringIO(written(table, "csv")))["norms"][0]) == [1.0, None, None]
+
+
+def test_no_number_at_any_depth_is_no_json() -> None:
+    """`SELECT list({'lr': lr, 'loss': test_loss})` gathers curves; a diverged one must not stop a parser."""
+    nan, inf = float("nan"), float("inf")
+    kinds = pa.schema({"curve": pa.list_(pa.struct({"a b": pa.float64(), "by": pa.map_(pa.string(), pa.float64())}))})
+    table = pa.table({"curve": [[{"a b": nan, "by": {"x": inf, "y": 1.5}}, None], None]}, schema=kinds)
+
+    records = json.loads(written(table, "json"), parse_constant=pytest.fail)
+
+    assert [row["curve"] for row in records] == [[{"a b": None, "by": {"x": None, "y": 1.5}}, None], None]
+    assert json.loads(pd.read_csv(io.StringIO(written(table, "csv")))["curve"][0]) == records[0]["curve"]
+
+
+TOOK = pa.table({"took": pa.array([pa.MonthDayNano([0, 1, 7_500_000_000])])})
+
+
+def test_how_long_it_took_is_shown_in_hours() -> None:
+    """`finished_at - started_at` is asked for often, and is an interval to SQL."""
+    assert written(TOOK, "table").split() == ["took", "1", "day,", "0:00:07.500000"]
+
+
+def test_what_parquet_cannot_hold_is_told(tmp_path: Path) -> None:
+    """It knows no intervals, and a traceback does not say what to do."""
+    with pytest.raises(ConfigError, match="Parquet cannot hold"):
+        write_file(TOOK, "parquet", tmp_path / "x.parquet")
+
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("format_", ["table", "csv", "json", "parquet"])
+def test_a_place_that_takes_no_file_is_an_error_of_the_system(tmp_path: Path, format_: Format) -> None:
+    """The command tells these in a line; a folder may vanish, or be read-only, whatever was looked at before."""
+    with pytest.raises(OSError, match="No such file"):
+        write_file(ROWS, format_, tmp_path / "gone" / "rows")
 
 
 def test_rows_keep_their_order_in_a_file(tmp_path: Path) -> None:
