@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator import catalogue
 from orchestrator.errors import ConfigError, SweepError
+from orchestrator.live.questions import as_json
 from orchestrator.overview import grouped, overview, planned_of
 from orchestrator.progress import settings
 
@@ -43,7 +44,8 @@ class Overviews:
         """
         try:
             rows = {**follower.committed, **follower.failed}
-            return shortened(overview(self.store, sweep, {}, None, rows, self._plan(sweep)))
+            found = shortened(overview(self.store, sweep, {}, None, rows, self._plan(sweep)))
+            return {name: as_json(value) for name, value in found.items()}  # a made-up store's hours may be NaN
         except (SweepError, OSError) as error:
             failures = [] if models is None else failures_of(models, follower)
             return {"note": str(error), **shortened({"failures": failures, "running": [], "happened": []})}

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import threading
 import time
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from orchestrator.errors import ConfigError
 from orchestrator.store import Store
 
-if TYPE_CHECKING:
-    import duckdb
-    import pyarrow as pa
-
 LIMIT_S, MOST_ROWS, AT_ONCE = 20.0, 1000, 2
 MOST_BYTES = 16_000_000  # of an answer, which becomes several times as much on its way into a table
-LOOK_EVERY_S = 0.1  # whether a statement has to stop
+MEMORY = "2GB"  # of DuckDB, for a statement
 LARGEST = 2**53  # whole numbers beyond are others in a browser
 
 
@@ -41,11 +35,15 @@ class Questions:
             ConfigError: it means nothing, would do more than read, takes too long or too much, or too many run already.
             StoreError: the store cannot be read.
         """
+        from orchestrator.query import Limits, run_all
+
         if not self._room.acquire(blocking=False):
             raise ConfigError(f"SQL: {AT_ONCE} statements run already. Wait for one of them to end.")
         began = time.monotonic()
         try:
-            rows = self._rows(sql)
+            store, limits = Store(self.root), Limits(self.limit_s, MOST_ROWS + 1, MEMORY, self._ended)
+            store.check_readable()
+            (rows,) = run_all(store.files, [sql], limits=limits)
         finally:
             self._room.release()
         if rows.nbytes > MOST_BYTES:
@@ -53,47 +51,6 @@ class Questions:
         values = [[as_json(value) for value in column.to_pylist()] for column in rows.columns]
         told = {"columns": rows.column_names, "rows": [list(row) for row in zip(*values, strict=True)][:MOST_ROWS]}
         return {**told, "is_more": rows.num_rows > MOST_ROWS, "seconds": time.monotonic() - began}
-
-    def _rows(self, sql: str) -> pa.Table:
-        """The first rows, and one more if there are more; as `orchestrator.query.run_all`, but that `end` stops it."""
-        import duckdb
-
-        from orchestrator.query import connect, explain, plain_numbers
-        from orchestrator.scan import Scan
-        from orchestrator.shelf import Shelf
-        from orchestrator.sources import Sources
-
-        store = Store(self.root)
-        store.check_readable()
-        sources = Sources(Scan(store.files, Shelf(store.files)))
-        with connect(sources, [sql]) as connection, self._limited(connection):
-            try:
-                return plain_numbers(connection.sql(sql).limit(MOST_ROWS + 1).to_arrow_table())
-            except duckdb.InterruptException:
-                why = "the page ends" if self._ended.is_set() else f"it was not done after {self.limit_s:g} s"
-                raise ConfigError(f"SQL: stopped, as {why}. Ask for less.") from None
-            except duckdb.Error as error:
-                if sources.trouble:
-                    raise sources.trouble[0] from None
-                raise ConfigError(explain(connection, sql, str(error))) from None
-
-    @contextlib.contextmanager
-    def _limited(self, connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
-        """Interrupt what the connection does once its time is over, or at the end; again, until it has stopped."""
-        deadline, is_done = time.monotonic() + self.limit_s, threading.Event()
-
-        def stop() -> None:
-            while not is_done.wait(LOOK_EVERY_S):
-                if self._ended.is_set() or time.monotonic() > deadline:
-                    connection.interrupt()
-
-        watcher = threading.Thread(target=stop, name="SQL's time", daemon=True)
-        watcher.start()
-        try:
-            yield
-        finally:
-            is_done.set()
-            watcher.join()
 
     def tables(self) -> list[dict[str, Any]]:
         """Every table with its columns, the axes of the store's sweeps among them."""

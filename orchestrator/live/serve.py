@@ -9,7 +9,7 @@ import socket
 import webbrowser
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import ConfigError
 from orchestrator.live.gate import is_loopback
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from types import FrameType
 
 END_S = 2  # that answers under way are waited for
+QUIET: dict[str, Any] = {"log_level": "warning", "access_log": False, "server_header": False, "lifespan": "off"}
+QUIET |= {"ws": "none", "timeout_graceful_shutdown": END_S}
 
 
 @dataclass(frozen=True)
@@ -96,16 +98,7 @@ def serve(
 
     with Watch(root, own) as watch, contextlib.suppress(KeyboardInterrupt):
         app = make_app(watch, questions, place.token, place.host, place.port)
-        config = uvicorn.Config(
-            app,
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            lifespan="off",
-            ws="none",
-            timeout_graceful_shutdown=END_S,
-        )
         ready()
         if in_browser:
             webbrowser.open(place.link + fragment)
-        Server(config).run(sockets=[place.sock])
+        Server(uvicorn.Config(app, **QUIET)).run(sockets=[place.sock])

@@ -121,6 +121,7 @@ def test_sql_gives_rows(page: httpx.Client) -> None:
         ("SELECT 1; SELECT 2", "one statement at a time"),
         ("SELECT * FROM read_csv('/etc/passwd')", "SQL:"),
         ("", "SQL:"),
+        ("SELECT repeat('a', 100000) FROM range(200)", "20 MB are too much"),
     ],
 )
 def test_sql_that_cannot_be_is_answered_with_why(page: httpx.Client, text: str, why: str) -> None:
@@ -140,10 +141,12 @@ def test_sql_shows_the_first_rows_of_many(page: httpx.Client) -> None:
 def test_values_that_json_has_no_type_for_are_shown(page: httpx.Client) -> None:
     """NaN in an answer is no JSON, and the browser would show nothing at all."""
     found = sql(
-        page, "SELECT 'nan'::DOUBLE AS a, [1, 'inf'::DOUBLE] AS b, DATE '2026-01-02' AS c, 1.5::DECIMAL(4,2) AS d"
+        page,
+        "SELECT 'nan'::DOUBLE AS a, [1, 'inf'::DOUBLE] AS b, DATE '2026-01-02' AS c, 1.5::DECIMAL(4,2) AS d, "
+        "9007199254740993 AS e",
     )
 
-    assert found["rows"] == [[None, [1.0, None], "2026-01-02", 1.5]]
+    assert found["rows"] == [[None, [1.0, None], "2026-01-02", 1.5, "9007199254740993"]]
 
 
 def test_sql_ends_when_its_time_is_over(filled: Store, served: Served) -> None:
@@ -172,6 +175,14 @@ def test_claims_come_with_their_verdicts(store: Store, served: Served) -> None:
     found = httpx.get(f"{served(store)}api/claims?sweep=figure1").json()["verdicts"]
 
     assert [one["outcome"] for one in found] == [str(verdict.outcome) for verdict in claims_of(store, [figure1])]
+
+
+def test_a_sweep_that_no_store_of_ours_names_so_is_no_error(page: httpx.Client) -> None:
+    """A store that somebody made up may list one; the page must go on, for the other sweeps in it."""
+    news = page.get("/api/news", params={"sweep": "../<b>"})
+
+    assert (news.status_code, [one["name"] for one in news.json()["sweeps"]]) == (200, ["quickstart"])
+    assert page.get("/api/claims", params={"sweep": "../launches/quickstart"}).status_code == 422
 
 
 def test_plotly_comes_from_here_compressed_and_is_kept(page: httpx.Client) -> None:

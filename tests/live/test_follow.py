@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from orchestrator.files import Files
 from orchestrator.live import follow
 from orchestrator.live.follow import Follower
+from orchestrator.small import small_names
 from orchestrator.store import Store
 from tests.live.conftest import little, made, one_failed
 from tests.orchestrator.made_store import commit, fill
@@ -110,6 +113,45 @@ def test_a_failure_that_a_crash_left_beside_the_result_does_not_count(filled: St
     follower.look()
 
     assert (follower.failed, follower.row(row["key"])["status"]) == ({}, "done")
+
+
+def test_a_stage_that_is_committed_while_its_failure_is_read_is_told(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last stages of a sweep are the ones that failed before; half a minute without them looks like a loss."""
+    stages = fill(store, little(), one_failed())
+    (key,) = small_names(store.files, "failures")
+    stage = next(stage for stage in stages if stage.key == key)
+    follower = Follower(store)
+    monkeypatch.setattr(follow, "small_names", then("failures", lambda: commit(store, stage, made(stage))))
+
+    follower.look()
+
+    assert follower.look().fresh == {key}
+
+
+def test_files_that_are_merged_while_they_are_read_are_told(filled: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page that is opened just when the store is compacted would stay empty for half a minute."""
+    follower = Follower(filled)
+    monkeypatch.setattr(follow, "small_names", then("stages", filled.compact))
+
+    follower.look()
+    follower.look()
+
+    assert len(follower.committed) == 16
+
+
+def then(folder: str, act: Callable[[], object]) -> Callable[[Files, str], set[str]]:
+    """`small_names`, after the first of which for `folder` something happens."""
+    acts = [act]
+
+    def listed(files: Files, of: str) -> set[str]:
+        found = small_names(files, of)
+        if of == folder and acts:
+            acts.pop()()
+        return found
+
+    return listed
 
 
 def test_a_launch_that_comes_later_is_seen(filled: Store) -> None:

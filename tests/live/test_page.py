@@ -16,11 +16,12 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from orchestrator.catalogue import find
+from orchestrator.plan import plan
 from orchestrator.store import Store
 from tests.live.conftest import HOSTILE, Served, little, made, one_failed, until
 from tests.orchestrator.command import IN_PROCESS
 from tests.orchestrator.fake_trainer import SWEEP_FILE
-from tests.orchestrator.made_store import fill
+from tests.orchestrator.made_store import commit, fill
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
@@ -186,6 +187,61 @@ def test_the_keyboard_is_enough(page: Page, filled: Store, served: Served) -> No
     page.browser.switch_to.active_element.send_keys(Keys.ESCAPE)
 
     assert page.run("return document.activeElement === document.querySelector('#models tbody tr:nth-child(2)')")
+
+
+def test_escape_goes_back_to_where_the_first_detail_came_from(page: Page, filled: Store, served: Served) -> None:
+    """Who follows a lineage by keyboard would else be thrown back to the top of the page."""
+    page.open(served(filled))
+    page.run(
+        "[...document.querySelectorAll('#models tbody tr')].find((row) => /warm start/.test(row.innerText)).focus()"
+    )
+    row = page.browser.switch_to.active_element
+
+    row.send_keys(Keys.ENTER)
+    page.told_detail("Lineage")
+    before = page.text("detail-body")
+    page.find(".tree button").send_keys(Keys.ENTER)
+    until(lambda: page.text("detail-body") != before and page.run("return document.activeElement.id") == "detail-head")
+    page.browser.switch_to.active_element.send_keys(Keys.ESCAPE)
+
+    assert page.browser.switch_to.active_element == row
+
+
+def test_a_detail_that_is_read_stays_as_it_is(page: Page, store: Store, served: Served) -> None:
+    """While a sweep runs there is news every second; what somebody scrolled to or marked must not jump away."""
+    last = plan(little().trials()).stages[-1]
+    fill(store, little(), lambda stage: None if stage.key == last.key else made(stage))
+    page.open(served(store))
+    page.click("#models tbody tr")
+    page.told_detail("Learning curve")
+    page.run("document.querySelector('#detail-body').firstChild.id = 'marked'")
+
+    commit(store, last, made(last))
+
+    until(lambda: page.dots == 12, "the new dot")
+    asked = "return performance.getEntriesByType('resource').filter((one) => one.name.includes('api/stages')).length"
+    until(lambda: page.run(asked) > 1, "the detail's news")
+    page.browser.execute_async_script("requestAnimationFrame(() => requestAnimationFrame(arguments[0]))")
+    assert page.run("return document.getElementById('marked') !== null")
+
+
+def test_the_chosen_model_is_marked_in_the_table(page: Page, filled: Store, served: Served) -> None:
+    """Of many lines alike, the one whose detail is shown must be seen."""
+    page.open(served(filled))
+
+    page.click("#models tbody tr")
+    page.told_detail("Learning curve")
+
+    assert page.run("return getComputedStyle(document.querySelector('#models [aria-current]')).boxShadow") != "none"
+
+
+def test_a_link_that_somebody_made_up_opens_the_page(page: Page, filled: Store, served: Served) -> None:
+    """What stands in a link is anybody's text, and every object has a toString."""
+    link = served(filled)
+
+    page.open(link, "#sweep=quickstart&cost=toString&only.__proto__=a&model=nope&colour=constructor")
+
+    assert page.dots == 12
 
 
 def test_a_stage_appears_while_a_sweep_runs(page: Page, store: Store, served: Served, tmp_path: Path) -> None:

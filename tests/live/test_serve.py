@@ -7,14 +7,20 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
 import urllib.request
+import webbrowser
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
+import uvicorn
 
+from orchestrator.errors import ConfigError
 from orchestrator.live import serve
+from orchestrator.live.questions import LIMIT_S, Questions
 from orchestrator.store import Store
 from tests.orchestrator.command import Warmgrid, run
 
@@ -50,6 +56,43 @@ def test_ctrl_c_ends_it(filled: Store) -> None:
     assert (process.returncode, err) == (0, "")
 
 
+def test_ctrl_c_waits_for_no_statement(filled: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A careless cross join would keep the terminal for twenty seconds after the page is gone."""
+    ended: list[bool] = []
+    monkeypatch.setattr(Questions, "end", lambda _: ended.append(True))
+    monkeypatch.setattr(uvicorn.Server, "run", lambda server, **_: server.handle_exit(signal.SIGINT, None))
+    place = serve.bind("127.0.0.1", 0)
+
+    with place.sock:
+        serve.serve(filled.root, place, None, lambda: None)
+
+    assert ended == [True]
+
+
+def test_a_statement_that_runs_at_the_end_is_stopped(filled: Store) -> None:
+    """Threads of a process that ends are waited for."""
+    questions = Questions(filled.root)
+    end = threading.Timer(0.2, questions.end)
+    end.start()
+    began = time.monotonic()
+
+    with pytest.raises(ConfigError, match="it was told to end"):
+        questions.ask("SELECT sum(a.range * b.range) FROM range(10000000) a, range(10000000) b")
+    end.join()
+    assert time.monotonic() - began < LIMIT_S / 2
+
+
+def test_the_browser_is_opened_at_the_sweep(warmgrid: Warmgrid, filled: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a store with many sweeps, the one that was named is to be seen, not the last that ended."""
+    opened: list[str] = []
+    monkeypatch.setattr(webbrowser, "open", opened.append)
+    monkeypatch.setattr(uvicorn.Server, "run", lambda _, sockets: [sock.close() for sock in sockets])
+
+    warmgrid("serve", "quickstart", "--store", filled.root, "--port", "0", "--open")
+
+    assert [link.partition("#")[2] for link in opened] == ["sweep=quickstart"]
+
+
 PIPED = {
     "stdout": subprocess.PIPE,
     "stderr": subprocess.PIPE,
@@ -67,7 +110,7 @@ def test_a_port_that_is_taken_is_said(warmgrid: Warmgrid, filled: Store, taken: 
 
 def test_a_host_that_is_not_here_is_said(warmgrid: Warmgrid, filled: Store) -> None:
     """An address of another machine, or a misspelt name."""
-    for host in ("203.0.113.7", "no.such.host.invalid"):
+    for host in ("203.0.113.7", "no.such.host.invalid", "a..b"):
         ended = warmgrid("serve", "--store", filled.root, "--host", host, "--port", "0")
 
         assert (ended.code, f"--host {host}: no address of this machine" in ended.err) == (2, True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 
 from orchestrator.errors import ConfigError
 from orchestrator.live.follow import Follower
-from orchestrator.live.overviews import MOST_LINES, MOST_STAGES, shortened
+from orchestrator.live.overviews import MOST_LINES, MOST_STAGES, Overviews, shortened
 from orchestrator.live.watch import Watch
 from orchestrator.store import Store
 from tests.live.conftest import little, made, one_failed, until
@@ -84,6 +85,26 @@ def test_a_store_that_goes_away_is_said_and_comes_back(filled: Store, tmp_path: 
         until(lambda: watch.news("quickstart", "", 0)["known"] == count)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_fault_that_ends_a_thread_is_said(filled: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page that stands still, and says that it is as of now, is believed."""
+    monkeypatch.setattr(Overviews, "of", lambda *_: {}["status"])
+
+    with Watch(filled.root) as watch:
+        trouble = until(lambda: watch.news("quickstart", "", 0)["trouble"])
+
+    assert "KeyError('status')" in trouble
+
+
+def test_a_stage_that_descends_from_itself_has_an_end(filled: Store) -> None:
+    """A store that somebody made up must not keep a thread of the server, and its memory, for ever."""
+    watch = Watch(filled.root)
+    rows = {key: {"key": key, "parent": parent} for key, parent in ("ab", "bc", "ca")}
+    watch._follower.committed = rows
+
+    assert [row["key"] for row in watch.lineage(rows["a"])[0]] == ["b", "c"]
+
+
 def test_a_file_that_the_store_names_is_not_run(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A store from somebody else names a path on this machine; opening a page must run nothing there."""
     launched = launched_from(tmp_path, store, monkeypatch)
@@ -124,6 +145,17 @@ def test_failures_are_told_without_the_sweeps_file(store: Store) -> None:
         progress = told(watch)["progress"]
 
     assert [(group["count"], len(group["stages"])) for group in progress["failures"]] == [(1, 1)]
+
+
+def test_time_that_is_no_number_is_told_as_unknown(store: Store) -> None:
+    """NaN is no JSON: one such row in a store would leave its page without any news."""
+    fill(store, little(), lambda stage: {**made(stage), "wall_seconds": float("nan")})
+
+    with Watch(store.root) as watch:
+        progress = told(watch)["progress"]
+
+    json.dumps(progress, allow_nan=False)
+    assert progress["wall_seconds"] is None
 
 
 def test_claims_of_a_foreign_file_are_refused(store: Store) -> None:

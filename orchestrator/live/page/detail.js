@@ -58,6 +58,7 @@ export async function showDetail(key, { sweep, open, isFocus }) {
   $("detail").classList.add("open");
   $("close").hidden = false;
   if (isOther) {
+    told = "";
     $("detail-head").textContent = "Reading …";
     $("detail").scrollTop = 0;
   }
@@ -75,6 +76,7 @@ export async function showDetail(key, { sweep, open, isFocus }) {
   }
   if (shown !== key) return; // another one was chosen meanwhile
   told = now;
+  const hadFocus = $("detail-body").contains(document.activeElement);
   const wasOpen = !isOther && $("detail-body").querySelector("details")?.open;
   $("detail-head").textContent = title;
   $("detail-body").replaceChildren(...parts);
@@ -82,7 +84,7 @@ export async function showDetail(key, { sweep, open, isFocus }) {
   const log = $("detail-body").querySelector(".log");
   if (log) log.scrollTop = log.scrollHeight;
   if (curve) drawCurve($("detail-body").querySelector(".curve"), curve);
-  if (isFocus) $("detail-head").focus();
+  if (isFocus || hadFocus) $("detail-head").focus();
 }
 
 export function hideDetail() {

@@ -122,7 +122,7 @@ async function run() {
     if (mine !== asked) return;
     said.textContent = `${found.is_more ? `The first ${plural(found.rows.length, "row")}; there are more` : plural(found.rows.length, "row")}, in ${found.seconds.toFixed(2)} s.`;
     const isNumber = found.columns.map((_, at) => found.rows.some((row) => typeof row[at] === "number"));
-    const cell = (value, at) => el("td", { class: isNumber[at] && "number" }, value === null ? el("span", { class: "quiet" }, "null") : typeof value === "object" ? JSON.stringify(value) : number(value));
+    const cell = (value, at) => el("td", { class: isNumber[at] && "number", title: typeof value === "number" && String(value) }, value === null ? el("span", { class: "quiet" }, "null") : typeof value === "object" ? JSON.stringify(value) : number(value));
     $("sql-rows").replaceChildren(el("thead", {}, el("tr", {}, found.columns.map((name, at) => el("th", { scope: "col", class: isNumber[at] && "number" }, name)))),
       el("tbody", {}, found.rows.map((row) => el("tr", {}, row.map(cell)))));
   } catch (error) {
