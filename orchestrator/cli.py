@@ -42,6 +42,7 @@ from orchestrator.printing import (
     print_sweeps,
 )
 from orchestrator.request import BackendName, Running, asked_of, opened, prepare, sweep_name
+from orchestrator.terminal import clean_lines
 
 if TYPE_CHECKING:
     from orchestrator.launch import Summary
@@ -222,13 +223,22 @@ def main() -> None:
     level = os.environ.get("WARMGRID_LOG", "WARNING").upper()
     console, number = logging.StreamHandler(), logging.getLevelNamesMapping().get(level, logging.WARNING)
     console.setLevel(number)  # its own, as a stage's log asks libraries for more than is printed
-    logging.basicConfig(level=number, format="warmgrid: %(message)s", handlers=[console])
+    console.setFormatter(Cleaned("warmgrid: %(message)s"))
+    logging.basicConfig(level=number, handlers=[console])
     try:
         app(prog_name="warmgrid")  # which completion goes by, however the program was started
     except (SweepError, OSError) as error:
         log.debug("raised here:", exc_info=True)
-        print(f"warmgrid: {told(error)}", file=sys.stderr)
+        print(f"warmgrid: {clean_lines(told(error))}", file=sys.stderr)
         sys.exit(2)
+
+
+class Cleaned(logging.Formatter):
+    """Messages that hold words of a store, without what could move a terminal's cursor."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """All lines of one message."""
+        return clean_lines(super().format(record))
 
 
 def told(error: SweepError | OSError) -> str:

@@ -147,7 +147,7 @@ def store_findings(store: Store) -> Iterator[Finding]:
     """Whether the store opens and can be written, what is in it, and whose clock it goes by."""
     try:
         is_store = store.check_readable()
-        if not is_store and not store.files.there():
+        if not is_store and ("://" not in store.root or not store.files.there()):
             yield new_store(store)
             return
         if is_store:
@@ -159,8 +159,11 @@ def store_findings(store: Store) -> Iterator[Finding]:
 
 
 def new_store(store: Store) -> Finding:
-    """Whether a launch could make the store."""
+    """Whether a launch could make the store; nothing is written into a folder that is none."""
     if "://" in store.root or os.access(nearest(store.root), os.W_OK | os.X_OK):
+        if store.files.list():
+            says = f"none in {store.root} yet, but other files; a launch adds folders of its own"
+            return Finding("store", Level.NOTE, says, "Give another --store, if that is not what you meant.")
         return Finding("store", Level.GOOD, f"none at {store.root} yet; a launch makes it")
     says = f"none at {store.root} yet, and {nearest(store.root)} cannot be written"
     return Finding("store", Level.BAD, says, "Give another --store, or the right to write there.")

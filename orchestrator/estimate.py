@@ -97,8 +97,7 @@ class Estimate:
         for tier, names in zip(self._tiers, TIERS, strict=True):
             alike = tier.get(tuple(columns.get(name) for name in names))
             if alike is not None:
-                is_fixed = stage.trajectory is not None
-                return float(alike.seconds(columns["examples"], stage.config.work(), is_fixed=is_fixed))
+                return float(alike.seconds(columns["examples"], stage.config.work(), is_fixed=stage.is_fixed))
         return None
 
     def total_seconds(self, stages: Iterable[Stage], follows: Mapping[str, Stage] | None = None) -> float | None:

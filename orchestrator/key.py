@@ -33,14 +33,16 @@ def canonical(value: Any) -> Any:
     return value if type(value) in PLAIN else reduced(value)  # most of what a config holds is what it is
 
 
-def reduced(value: Any) -> Any:
+def reduced(value: Any) -> Any:  # noqa: PLR0911 - one for each kind of value
     """`canonical` of what may not be its own canonical form."""
+    if type(value) is float and math.isfinite(value):  # it and settings first: they are most of what is left
+        return int(value) if value.is_integer() else value
+    if isinstance(value, Spec):
+        return {"kind": own_kind(value), **canonical(value.identity())}
     value = plain(value)
     if isinstance(value, enum.Enum):
         return canonical(value.value)
-    if isinstance(value, Spec):
-        return {"kind": own_kind(value), **canonical(value.identity())}
-    if isinstance(value, Mapping) and all(isinstance(name, str) for name in value):
+    if isinstance(value, dict | Mapping) and all(isinstance(name, str) for name in value):
         return {name: canonical(value[name]) for name in sorted(value)}
     if isinstance(value, (list, tuple)):
         return [canonical(v) for v in value]

@@ -6,6 +6,7 @@ Nothing here decides what was trained: lost notes cost words, not stages.
 from __future__ import annotations
 
 import json
+import math
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +15,17 @@ from typing import Any
 
 from orchestrator.errors import StoreError
 from orchestrator.files import Files, log
+
+
+def check_note(facts: Mapping[str, Any]) -> None:
+    """Make sure that a note of a running stage can be reckoned with; raises whatever it is that cannot be done."""
+    int(facts["attempts"])
+    for time in (facts["started_at"], facts.get("noted_at", facts["started_at"])):
+        datetime.now(UTC) - datetime.fromisoformat(time)  # not without a time zone
+    if not 0 <= float(facts["wall_seconds"]) < math.inf:
+        raise ValueError(facts["wall_seconds"])
+    if not isinstance(facts.get("columns", {}), dict) or not isinstance(facts.get("parent"), str | None):
+        raise TypeError(facts)
 
 
 class Notes:
@@ -39,7 +51,7 @@ class Notes:
         """What `note_running` said last, {} if nothing; what cannot be read is set aside."""
         try:
             facts: dict[str, Any] = json.loads(self.files.read(f"running/{key}.json"))
-            int(facts["attempts"]), float(facts["wall_seconds"]), datetime.fromisoformat(facts["started_at"])
+            check_note(facts)
         except FileNotFoundError:
             return {}
         except (ValueError, KeyError, TypeError, OverflowError):

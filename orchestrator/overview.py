@@ -17,7 +17,7 @@ from orchestrator.progress import settings
 from orchestrator.seam import Status
 from orchestrator.stage import Stage
 from orchestrator.store import Store
-from orchestrator.totals import Rows, named, per_axis, seconds
+from orchestrator.totals import Rows, named, per_axis, seconds, spent
 
 READ = ("key", "error", "attempts", *MEASURED)  # columns of the table `stages`
 NOT_ITSELF = (Status.DONE, Status.DIVERGED, Status.FAILED)
@@ -49,7 +49,6 @@ def overview(
     rows = read(store) if rows is None else rows
     statuses = stage_statuses(store, planned.stages, rows, committed)
     counts = Counter(statuses.values())
-    mine = [rows[key] for key in statuses if key in rows]
     stages = {stage.key: stage for stage in planned.stages}
     events = [event for event in store.events() if is_sound(event) and is_of(event, sweep, stages)]
     now = datetime.now(UTC)
@@ -62,7 +61,7 @@ def overview(
         "counts": named(counts),
         "sentences": {str(status): status.sentence for status in Status},
         "per_axis": per_axis(planned, statuses),
-        "wall_seconds": sum(row["wall_seconds"] or 0.0 for row in mine),
+        "wall_seconds": sum(wall_seconds(key, rows, notes, statuses[key], now) for key in stages),
         **seconds(planned, statuses, rows, notes, now),
         "running": [running(stages[key], notes[key], now) for key in notes if statuses[key] is Status.RUNNING],
         "waiting": waiting(events, statuses, now),
@@ -144,6 +143,11 @@ def stage_statuses(
         else:
             statuses[key] = Status.INTERRUPTED if key in noted else Status.PENDING
     return statuses
+
+
+def wall_seconds(key: str, rows: Rows, notes: Mapping[str, Mapping[str, Any]], status: Status, now: datetime) -> float:
+    """Seconds that a stage held a worker: as its row says, or its note if it goes on since."""
+    return max(rows.get(key, {}).get("wall_seconds") or 0.0, spent(notes.get(key, {}), status, now))
 
 
 def is_of(event: Mapping[str, Any], sweep: str, stages: Mapping[str, Stage]) -> bool:

@@ -64,6 +64,9 @@ def plan(trials: Iterable[Trial], done: Collection[str] = (), startable: Collect
 
 def follows(stages: Iterable[Stage]) -> dict[str, Stage]:
     """By key of a stage, the extendable one that ends last on its way; without those that begin at the start."""
+    stages = list(stages)
+    if not any(stage.extendable for stage in stages):
+        return {}  # as of most sweeps: trajectories take as long to make as keys
     ways: dict[str, list[tuple[int, Stage]]] = {}
     for stage in stages:
         if stage.trajectory is not None:

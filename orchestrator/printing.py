@@ -96,9 +96,13 @@ def print_status(facts: Mapping[str, Any]) -> None:
     again = [f"{one['key']} took {one['attempts']} attempts, is {one['status']}" for one in facts["attempts"]]
     listed("again", again)
     listed("happened", facts["happened"], newest_last=True)
-    for group in facts["failures"]:
+    for group in facts["failures"][:MANY]:
         print(f"failed {group['count']} x: {clean(group['error'])}  (e.g. stage {group['key']})")
         listed("", [f"{one['key']}: {one['settings']}{behind(one)}" for one in group["stages"]])
+    if more := facts["failures"][MANY:]:
+        print(
+            f"failed ... and {sum(one['count'] for one in more)} more, of {len(more)} other messages; all with --json"
+        )
 
 
 def print_seconds(facts: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Resume points: checkpoints of running stages, and ends of extendable ones, in a store; damaged ones are passed over."""
+"""Resume points: checkpoints of running stages, and ends of extendable ones; damaged ones are passed over."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ decorated with `setting`. It can be written in a sweep or on the command line at
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar, dataclass_transform
 
@@ -99,11 +100,10 @@ class Spec:
         A field declared with ``metadata={"later": True}`` is left out while it holds its default,
         so that a setting added after results exist does not change their keys.
         """
-        return {
-            f.name: getattr(self, f.name)
-            for f in dataclasses.fields(self)
-            if not (f.metadata.get("later") and getattr(self, f.name) == f.default)
-        }
+        cls: Any = type(self)
+        always, later = fields_of(cls)
+        own = {name: getattr(self, name) for name in always}
+        return own | {name: getattr(self, name) for name, default in later if getattr(self, name) != default}
 
     def columns(self, name: str) -> dict[str, Any]:
         """Flat table columns of this setting where it stands in the field or axis `name`.
@@ -117,6 +117,14 @@ class Spec:
         """The call that makes this value, without what is at its default: ``MLP(width=64)``."""
         given = (f"{f.name}={getattr(self, f.name)!r}" for f in dataclasses.fields(self) if is_given(self, f))
         return f"{type(self).__name__}({', '.join(given)})"
+
+
+@functools.cache
+def fields_of(cls: type[Spec]) -> tuple[tuple[str, ...], tuple[tuple[str, Any], ...]]:
+    """Names of the fields of a setting that have been there from the start, and the later ones with their defaults."""
+    fields = dataclasses.fields(cls)
+    later = [f for f in fields if f.metadata.get("later")]
+    return tuple(f.name for f in fields if f not in later), tuple((f.name, f.default) for f in later)
 
 
 def is_given(value: Spec, field: dataclasses.Field[Any]) -> bool:

@@ -86,12 +86,22 @@ class Stage:
     @cached_property
     def trajectory(self) -> tuple[str, int] | None:
         """Names the states that it passes through, and the number of epochs after which it ends; None if unknown."""
-        found = getattr(self.config, "trajectory", lambda: None)()
+        found = self._way()
         if found is None:
             return None
         shared, epochs = found
         above = self.parent.key if self.parent else None
         return content_key("trajectory", self.config.trainer, self.config.version, shared, above), epochs
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether it is known beforehand after how many epochs it ends; sooner said than its `trajectory`."""
+        return self._way() is not None
+
+    def _way(self) -> tuple[Any, int] | None:
+        """What its config says of its trajectory, if it does."""
+        found: tuple[Any, int] | None = getattr(self.config, "trajectory", lambda: None)()
+        return found
 
     @cached_property
     def cpu_only(self) -> bool:

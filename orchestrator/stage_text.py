@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -9,6 +10,7 @@ from typing import Any
 
 from orchestrator.terminal import WIDTH, chart, clean, has_blocks
 
+MARGIN = 12  # characters left of a chart
 FEW = 12  # relatives, cells and lines of the log that are shown
 CHARTS = ("test_accuracy", "train_accuracy")
 NOT_SETTINGS = ("data", "model", "init", "optimizer", "regularizer", "selection", "augmentation", "after_step")
@@ -81,9 +83,9 @@ def print_some(title: str, lines: Sequence[str], *, newest_last: bool = False) -
 
 def print_curve(curve: Sequence[Mapping[str, Any]]) -> None:
     """A small chart of each accuracy by epoch."""
-    blocks = has_blocks(sys.stdout)
+    blocks, width = has_blocks(sys.stdout), min(WIDTH, max(1, shutil.get_terminal_size().columns - MARGIN))
     for name in CHARTS:
         values = [epoch[name] for epoch in curve]
         if any(value is not None for value in values):
             print(f"{name} by epoch, 1 to {curve[-1]['epoch']}")
-            print(*(f"  {line}" for line in chart(values, blocks=blocks, width=WIDTH)), sep="\n")
+            print(*(f"  {line}" for line in chart(values, blocks=blocks, width=width)), sep="\n")

@@ -10,6 +10,7 @@ from typing import Any
 from orchestrator.columns import SETTINGS, STAGES
 from orchestrator.errors import ConfigError
 from orchestrator.progress import settings
+from orchestrator.quoting import literal
 from orchestrator.seam import Status
 from orchestrator.store import Store
 
@@ -140,7 +141,7 @@ def ancestors(key: str, parent: str | None, parents: Mapping[str, str | None]) -
 
 def members(store: Store, keys: Sequence[str]) -> dict[str, Row]:
     """Rows of the table `stages` of these keys, by key; without the long columns."""
-    listed = ", ".join(f"'{key}'" for key in dict.fromkeys(keys))
+    listed = ", ".join(map(literal, dict.fromkeys(keys)))  # a damaged store may hold any text for a key
     rows = store.sql(f"SELECT {', '.join(FAMILY)} FROM stages WHERE key IN ({listed})").to_pylist()
     return {row["key"]: row for row in rows}
 

@@ -26,7 +26,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.errors import DamageError, StoreError
+from orchestrator.errors import ConfigError, DamageError, StoreError
 from orchestrator.files import SET_ASIDE, log, open_files
 from orchestrator.lease import Lease, hold, is_live, live
 from orchestrator.lease import tidy as forget_dead
@@ -102,6 +102,8 @@ class Store(Notes, ResumePoints):
         """
         from orchestrator.quoting import quoted
 
+        if isinstance(columns, str):  # a sequence of letters
+            raise ConfigError(f"columns={columns!r}: give a list of names, such as [{columns!r}].")
         chosen = "*" if columns is None else ", ".join(map(quoted, columns))
         return self.sql(f"SELECT {chosen} FROM {quoted(table)}")
 
@@ -350,6 +352,7 @@ class Store(Notes, ResumePoints):
     def _holds(self, source: str) -> bool:
         """Whether a sweep's file lies in the store's own folder: then whoever made the store wrote it."""
         return Path(source).resolve().is_relative_to(Path(self.root).resolve())
+
 
 def file_name(sweep: str) -> str:
     """`sweep` as part of a file name; refuses what could leave the folder or hide."""

@@ -9,12 +9,23 @@ from typing import TextIO
 
 BLOCKS = " ▁▂▃▄▅▆▇█"
 WIDTH, HEIGHT = 60, 4  # characters of a chart
+NARROWEST, GAP = 20, 3  # characters of a table's first column, and between two
 WIDEST_BAR = 4  # characters an epoch, where there are few
 
 
 def clean(text: str) -> str:
-    """`text` of a store without what could move a terminal's cursor, colour it or break the line: these are escaped."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    """`text` of a store without what could move a terminal's cursor, colour it or break the line: these are escaped.
+
+    And so is what standard output's encoding has no character for.
+    """
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    encoding = sys.stdout.encoding or "utf-8"
+    return shown.encode(encoding, errors="backslashreplace").decode(encoding)
+
+
+def clean_lines(text: str) -> str:
+    """The same of a message that may have several lines."""
+    return "\n".join(map(clean, text.split("\n")))
 
 
 def is_terminal(out: TextIO) -> bool:
@@ -57,12 +68,24 @@ def print_grid(header: Sequence[str], rows: Sequence[Sequence[str]], out: TextIO
     from rich.table import Table
     from rich.text import Text
 
+    console = Console(file=out, highlight=False)
+    counts = [max(map(len, column)) for column in zip(header, *rows, strict=True)][1:]
+    if console.width - sum(counts) - GAP * len(counts) < NARROWEST:
+        print_lines(header, rows, out)
+        return
     grid = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
     for place, name in enumerate(header):
         grid.add_column(Text(name), justify="right" if place else "left", overflow="fold")
     for row in rows:
         grid.add_row(*map(Text, row))
-    Console(file=out, highlight=False).print(grid)
+    console.print(grid)
+
+
+def print_lines(header: Sequence[str], rows: Sequence[Sequence[str]], out: TextIO) -> None:
+    """The same for a narrow terminal, which breaks lines itself: each row with what is not 0 or empty of it."""
+    for first, *others in rows:
+        told = ", ".join(f"{text} {name}" for text, name in zip(others, header[1:], strict=True) if text.strip("0"))
+        print(f"{first}: {told}" if told else first, file=out)
 
 
 def chart(

@@ -35,10 +35,13 @@ def per_axis(planned: Plan, statuses: Statuses) -> list[dict[str, Any]]:
         where the axis makes no difference, in the last place), ``stages`` and ``counts`` by status.
     """
     needed: dict[str, dict[Any, set[str]]] = {}
+    texts: dict[int, Any] = {}  # by identity: settings take long to hash and to print, and trials share them
     for trial in planned.trials:
         own = stages_of(trial).keys()
         for axis, value in trial.cell.items():
-            needed.setdefault(axis, {}).setdefault(shown(value), set()).update(own)
+            if id(value) not in texts:
+                texts[id(value)] = shown(value)
+            needed.setdefault(axis, {}).setdefault(texts[id(value)], set()).update(own)
     return [
         {"axis": axis, "values": [counted(value, keys, statuses) for value, keys in none_last(values)]}
         for axis, values in needed.items()
@@ -80,24 +83,27 @@ def seconds(
     """
     uses = Counter(key for trial in planned.trials for key in stages_of(trial))
     took = {key: rows[key]["wall_seconds"] or 0.0 for key, status in statuses.items() if status.is_final}
-    estimate = Estimate(rows.values())
-    ahead = {s.key: expected(estimate, s, planned) for s in planned.stages if s.key not in took}
+    ahead = expected(planned, [stage for stage in planned.stages if stage.key not in took], rows)
     workers = max(1, sum(status is Status.RUNNING for status in statuses.values()))
     saved = sum((uses[key] - 1) * one for key, one in took.items())
     later = total([None if one is None else (uses[key] - 1) * one for key, one in ahead.items()])
     left = [stage for stage in planned.stages if statuses[stage.key] in GOES_ON]
+    begun = {key: spent(note, statuses[key], now) for key, note in notes.items()}
     return {
         "seconds_saved": saved,
         "seconds_saved_at_end": None if later is None else saved + later,
-        "seconds_left": seconds_left(left, ahead, notes, now, workers),
+        "seconds_left": seconds_left(left, ahead, begun, workers),
         "workers": workers,
     }
 
 
-def expected(estimate: Estimate, stage: Stage, planned: Plan) -> float | None:
-    """Seconds that a stage may take on one worker; None if nothing like it was measured."""
-    whole = estimate.seconds(stage)
-    return None if whole is None else whole * share_left(stage, planned.follows)
+def expected(planned: Plan, stages: Sequence[Stage], rows: Rows) -> dict[str, float | None]:
+    """Seconds that each of `stages` may take on one worker, by key; None if nothing like it was measured."""
+    estimate = Estimate(rows.values() if stages else ())  # to learn from 10,000 rows takes a while
+    whole = {stage: estimate.seconds(stage) for stage in stages}
+    return {
+        stage.key: None if one is None else one * share_left(stage, planned.follows) for stage, one in whole.items()
+    }
 
 
 def total(parts: Sequence[float | None]) -> float | None:
@@ -107,25 +113,33 @@ def total(parts: Sequence[float | None]) -> float | None:
 
 
 def seconds_left(
-    left: Sequence[Stage],
-    ahead: Mapping[str, float | None],
-    notes: Mapping[str, Mapping[str, Any]],
-    now: datetime,
-    workers: int,
+    left: Sequence[Stage], ahead: Mapping[str, float | None], begun: Mapping[str, float], workers: int
 ) -> float | None:
-    """Seconds of a clock until the stages `left`, parents before children, are done; None if unknown."""
+    """Seconds of a clock until the stages `left`, parents before children, are done; None if unknown.
+
+    Args:
+        ahead: Seconds that each of them takes from its start.
+        begun: Those of them that lie behind the stages that were begun.
+    """
     chain: dict[str, float] = {}
     work = 0.0
     for stage in left:
         whole = ahead[stage.key]
         if whole is None:
             return None
-        rest = max(0.0, whole - seconds_since(notes.get(stage.key, {}).get("started_at"), now))
+        rest = max(0.0, whole - begun.get(stage.key, 0.0))
         work += rest
         chain[stage.key] = rest + (chain.get(stage.parent.key, 0.0) if stage.parent else 0.0)
     return max([work / workers, *chain.values()])
 
 
-def seconds_since(started_at: str | None, now: datetime) -> float:
-    """Seconds from the start of a running stage, 0 of one that is not."""
-    return 0.0 if started_at is None else (now - datetime.fromisoformat(started_at)).total_seconds()
+def spent(note: Mapping[str, Any], status: Status, now: datetime) -> float:
+    """Seconds of a stage's work that need not be done again, by its worker's note.
+
+    Up to the last checkpoint if it was interrupted, be that last week; of a running one also since then, or since its
+    attempt began.
+    """
+    kept = float(note.get("wall_seconds", 0.0))
+    if status is not Status.RUNNING or "noted_at" not in note:
+        return kept
+    return kept + max(0.0, (now - datetime.fromisoformat(note["noted_at"])).total_seconds())

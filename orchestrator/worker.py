@@ -179,7 +179,7 @@ class StageIO:
             return
         self._store.save_checkpoint(key, epoch, checkpoint())
         self._told.say(f"checkpoint after epoch {epoch}")
-        self._facts["wall_seconds"] = self.wall_seconds
+        self._facts |= {"wall_seconds": self.wall_seconds, "noted_at": now_text()}
         self._store.note_running(key, self._facts)
         self._saved = time.monotonic()
         if stop:
@@ -262,7 +262,8 @@ def attempt(handout: Handout, store: Store, options: Options, lease: Lease) -> R
         told.say(f"attempt {facts['attempts']} begins, process {facts['pid']} on {facts['host']}: {handout.config}")
         report = trained(handout, store, options, lease, facts, told)
         row, error = report.row, f": {report.error}" if report.error else ""
-        told.say(f"{report.status} after {row['epochs']} epochs, {row['wall_seconds']:.1f} s{error}")
+        epochs = "" if row["epochs"] is None else f"{row['epochs']} epochs, "
+        told.say(f"{report.status} after {epochs}{row['wall_seconds']:.1f} s{error}")
     return report
 
 
@@ -296,15 +297,19 @@ def begin(handout: Handout, store: Store) -> dict[str, Any]:
     before = {**first_facts(), **store.running(handout.key)}
     columns = {name: plain(value) for name, value in known_columns(handout).items() if value is not None}
     own = {"parent": handout.parent_key, "columns": columns, "host": socket.gethostname(), "pid": os.getpid()}
-    facts = {**before, **own, "attempts": int(before["attempts"]) + 1}
+    facts = {**before, **own, "attempts": int(before["attempts"]) + 1, "noted_at": now_text()}
     store.note_running(handout.key, facts)
     return facts
 
 
 def first_facts() -> dict[str, Any]:
     """What the store says of a stage that nobody has begun yet."""
-    now = datetime.now(UTC).isoformat()
-    return {"attempts": 0, "started_at": now, "wall_seconds": 0.0, "epoch": None, "host": None, "pid": None}
+    return {"attempts": 0, "started_at": now_text(), "wall_seconds": 0.0, "epoch": None, "host": None, "pid": None}
+
+
+def now_text() -> str:
+    """This moment in UTC, as notes have it."""
+    return datetime.now(UTC).isoformat()
 
 
 def lost_report(handout: Handout, store: Store, options: Options, why: str) -> Report:

@@ -61,6 +61,15 @@ def test_a_store_that_is_not_there_yet_is_good(store: Store) -> None:
     assert not Path(store.root).exists()
 
 
+def test_a_folder_of_somebody_elses_is_left_alone(store: Store) -> None:
+    """A wrong --store must show, and nothing may be written there."""
+    Path(store.root).mkdir()
+    Path(store.root, "thesis.tex").touch()
+
+    assert "but other files" in note(store, "none in").says
+    assert [path.name for path in Path(store.root).iterdir()] == ["thesis.tex"]
+
+
 def test_a_store_of_a_later_version_is_bad(store: Store) -> None:
     """Nothing can be launched into it."""
     store.files.write("warmgrid.json", b'{"format": 99}')

@@ -148,6 +148,14 @@ def test_a_running_stage_is_told_with_its_worker(begun: Store) -> None:
     assert (seen["attempts"], seen["since"][:5]) == (2, "2026-")
 
 
+def test_what_a_running_stage_has_cost_counts(begun: Store) -> None:
+    """The hours of ten stages that run since yesterday are hours."""
+    with held(begun, STAGES[0]):
+        begun.note_running(STAGES[0].key, {**FACTS, "wall_seconds": 3600.0})
+
+        assert facts(begun)["wall_seconds"] == 3600.0
+
+
 def test_stages_that_took_more_than_one_attempt_are_named(begun: Store, lab: Lab) -> None:
     """A machine that loses one stage in three costs a third of the money, and nobody would know."""
     first, second = two_rounds(0.1, "fresh", 0)[0], two_rounds(0.1, "fresh", 1)[0]

@@ -101,3 +101,11 @@ def test_cells_are_counted_once_for_all_seeds() -> None:
     trials = [Trial({"a": value}, seed, tree([None])) for value in values for seed in range(3)]
 
     assert plan(trials).cells == 4
+
+
+def test_a_plan_names_no_trajectories_where_no_stage_goes_on_from_another() -> None:
+    """They take as long to make as keys: of 10,000 stages seconds, for nobody."""
+    made = plan(made_sweep().trials())
+
+    assert made.follows == {}
+    assert not any("trajectory" in vars(stage) for stage in made.stages)

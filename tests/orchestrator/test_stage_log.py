@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -54,6 +55,14 @@ def test_a_failed_stage_has_a_log(store: Store, lab: Lab) -> None:
 
     assert said(store)[-1].startswith("failed after ")
     assert "ValueError: made to fail" in said(store)[-1]
+
+
+def test_a_stage_that_failed_before_its_first_epoch_says_so(store: Store, lab: Lab) -> None:
+    """The number None is no number of epochs."""
+    lab.spoil("raise", 1)
+    run(STAGE, store, lab)
+
+    assert re.match(r"failed after \d+\.\d s: ", said(store)[-1])
 
 
 def test_a_stage_that_is_handed_back_has_a_log(store: Store, lab: Lab) -> None:

@@ -127,3 +127,13 @@ def test_a_sweep_whose_name_looks_like_a_key_is_a_sweep(launched: Store) -> None
     assert not is_key(launched, "face")
     assert is_key(launched, "fade")
     assert not is_key(launched, "figure3")
+
+
+def test_a_parent_that_is_no_key_is_told_as_it_is(store: Store) -> None:
+    """What a damaged note calls a parent is text, and no part of a query."""
+    store.check_format()
+    note = {"attempts": 1, "wall_seconds": 0.0, "started_at": "2026-01-01T00:00:00+00:00", "parent": "it's"}
+    store.note_running("ab" * 8, note)
+
+    lineage = stage_view(store, "ab" * 8)["lineage"]
+    assert [(one["key"], one["status"]) for one in lineage] == [("it's", "unknown"), ("ab" * 8, "interrupted")]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from orchestrator.printing import TOLD
+from orchestrator.printing import TOLD, print_status
 from orchestrator.seam import Status
 from orchestrator.store import Store
 from tests.orchestrator.command import IN_PROCESS, Warmgrid
@@ -122,6 +125,31 @@ def test_a_stores_texts_cannot_move_the_cursor(launched: Warmgrid) -> None:
     out = launched("status", CHILD.key).out
     assert "\\x1b[2Jgone" in out
     assert "\x1b" not in out
+
+
+def test_a_stores_texts_cannot_move_the_cursor_in_messages(launched: Warmgrid) -> None:
+    """A launch that a store remembers names a file, and a file's name may be anything."""
+    (recipe,) = Path("warmgrid-store/launches/made").iterdir()
+    text = json.dumps({**json.loads(recipe.read_text()), "source": "/\x1b[2Jgone.py"}, sort_keys=True, indent=1)
+    recipe.unlink()
+    recipe.with_name(f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.json").write_text(text)
+
+    err = launched("status", "made").err
+    assert "/\\x1b[2Jgone.py: no such file" in err
+    assert "\x1b" not in err
+
+
+def test_many_messages_are_cut_short(capsys: pytest.CaptureFixture[str]) -> None:
+    """A sweep in which each stage fails in its own words would fill screens."""
+    one = {"count": 2, "key": "k", "stages": []}
+    nothing: dict[str, Any] = dict.fromkeys(("seconds_saved_at_end", "seconds_left", "workers"))
+    facts = {"sweep": "made", "stages": 0, "store": "s", "counts": {}, "per_axis": [], "running": [], "waiting": []}
+    facts |= {"attempts": [], "happened": [], "failures": [{**one, "error": f"e{i}"} for i in range(100)]}
+    print_status({**facts, **nothing, "seconds_saved": 0.0, "stages_shared": 0, "wall_seconds": 0.0})
+
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) < 20
+    assert lines[-1] == "failed ... and 176 more, of 88 other messages; all with --json"
 
 
 def test_a_plan_shows_its_tree(launched: Warmgrid) -> None:

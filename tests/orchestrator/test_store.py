@@ -35,6 +35,11 @@ CELL = {"sweep": "made", "lr": 0.1, "seed": 0, "round": 1, "key": CHILD.key}
         "{}",
         '{"attempts": "x"}',
         '{"attempts": 1, "wall_seconds": 0, "started_at": "now"}',
+        '{"attempts": 1, "wall_seconds": 0, "started_at": "2026-01-01T00:00:00"}',
+        '{"attempts": 1, "wall_seconds": "nan", "started_at": "2026-01-01T00:00:00+00:00"}',
+        '{"attempts": 1, "wall_seconds": 0, "started_at": "2026-01-01T00:00:00+00:00", "columns": [1]}',
+        '{"attempts": 1, "wall_seconds": 0, "started_at": "2026-01-01T00:00:00+00:00", "parent": 5}',
+        '{"attempts": 1, "wall_seconds": 0, "started_at": "2026-01-01T00:00:00+00:00", "noted_at": 1}',
         '{"attempts": Infinity, "wall_seconds": 0, "started_at": "2026-01-01T00:00:00+00:00"}',
     ],
 )

@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import io
+import sys
 
 import pytest
 
-from orchestrator.terminal import chart, clean, has_blocks, print_table
+from orchestrator.stage_text import print_curve
+from orchestrator.terminal import chart, clean, clean_lines, has_blocks, print_table
 
 
 def test_control_characters_are_escaped() -> None:
     """A store from elsewhere could hide a line, or type commands into a terminal."""
     assert clean("a\x1b[2Jb\tc\x07 µ") == "a\\x1b[2Jb\\tc\\x07 µ"
+
+
+def test_what_standard_output_cannot_show_is_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A traceback with a Greek letter would end `status` in a traceback of its own."""
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding="ascii"))
+
+    assert clean("10 µs") == "10 \\xb5s"
+
+
+def test_a_message_keeps_its_lines() -> None:
+    """Faults of a sweep are one a line."""
+    assert clean_lines("a\x1b\nb") == "a\\x1b\nb"
 
 
 def test_a_chart_rises_as_its_values_do() -> None:
@@ -68,3 +82,24 @@ def test_a_table_on_a_terminal_has_a_rule(monkeypatch: pytest.MonkeyPatch) -> No
     print_table(["sweep", "done"], [["figure3", "504"]], out)
 
     assert "───" in out.getvalue()
+
+
+def test_a_table_on_a_narrow_terminal_has_a_line_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In columns of four characters nobody can read the name of an axis; what is 0 goes first."""
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "40")
+    out = io.StringIO()
+    monkeypatch.setattr(out, "isatty", lambda: True)
+    print_table(["sweep", "done", "running", "failed", "pending"], [["figure3", "10", "0", "2", "0"]], out)
+
+    assert out.getvalue() == "figure3: 10 done, 2 failed\n"
+
+
+def test_a_stages_chart_fits_a_narrow_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A bar that is broken into two lines is no chart."""
+    monkeypatch.setenv("COLUMNS", "40")
+    print_curve([{"epoch": epoch, "test_accuracy": epoch / 128, "train_accuracy": None} for epoch in range(1, 101)])
+
+    assert {len(line) <= 40 for line in capsys.readouterr().out.splitlines()} == {True}

@@ -89,16 +89,24 @@ def test_time_left_is_shared_by_the_workers_that_live() -> None:
 def test_a_running_stage_has_only_its_rest_left() -> None:
     """Else the time left of the last stage would not fall until it ends."""
     key = two_rounds(0.1, "fresh", 0)[0].key
-    note = {"started_at": (NOW - timedelta(seconds=0.5)).isoformat()}
+    note = {"wall_seconds": 0.2, "noted_at": (NOW - timedelta(seconds=0.3)).isoformat()}
 
     assert told(but(**{key: Status.RUNNING}), **{key: note})["seconds_left"] == pytest.approx(LIKELY - 0.5)
+
+
+def test_an_interrupted_stage_has_all_left_but_what_it_kept() -> None:
+    """What was interrupted last week has not trained since: nothing left would be a lie for days."""
+    key = two_rounds(0.1, "fresh", 0)[0].key
+    note = {"wall_seconds": 0.25, "noted_at": (NOW - timedelta(days=7)).isoformat()}
+
+    assert told(but(**{key: Status.INTERRUPTED}), **{key: note})["seconds_left"] == pytest.approx(LIKELY - 0.25)
 
 
 def test_a_chain_takes_its_stages_one_after_the_other() -> None:
     """A thousand workers make the rounds of one trial no faster."""
     child = two_rounds(0.1, "parent", 0)[0].key
     others = {two_rounds(lr, "fresh", seed)[0].key: Status.RUNNING for lr in (0.1, 0.2) for seed in (0, 1)}
-    notes = {key: {"started_at": (NOW - timedelta(days=1)).isoformat()} for key in others}
+    notes = {key: {"wall_seconds": 0.0, "noted_at": (NOW - timedelta(days=1)).isoformat()} for key in others}
 
     seen = told(but(**others, **{PARENTS[0]: Status.PENDING, child: Status.PENDING}), **notes)
 
