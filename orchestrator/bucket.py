@@ -43,6 +43,8 @@ CONNECT_TIMEOUT_S = 5.0
 REQUEST_TIMEOUT_S = 20.0  # without a single byte
 GOOGLE_RETRY_S = 2  # whole seconds that Google's own client tries; with none it would not even begin
 ONE_PUT = 8 * 1024 * 1024  # bytes; from 10 MiB on pyarrow uploads in parts
+MD5 = re.compile(rb'"?[0-9a-f]{32}"?')
+AGREE = 8  # readings in a row
 BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]")
 # Answers that will be the same next time. Everything else is tried again: a try too many costs seconds.
 DENIED = re.compile(
@@ -68,6 +70,7 @@ class BucketFiles(Files):
         self.root = f"{self.scheme}://{self._base}"
         self._endpoint = (endpoint() or "Amazon S3") if self.scheme == "s3" else "Google Cloud Storage"  # for messages
         self._is_met = False  # whether an answer of the server was had
+        self._tags_are_md5 = True  # where they look so, until one is another's
 
     @cached_property
     def _raw(self) -> Any:
@@ -209,7 +212,8 @@ class BucketFiles(Files):
         """Pyarrow asks for the size first and then for so many bytes; what is written in between is read again.
 
         Of a file that is longer by then it gives a part, and of a shorter one all, with rubbish at its end. So the
-        bytes must be what the ETag is the MD5 of, or, where it is none, as with encryption, be the same twice.
+        bytes must be what the ETag is the MD5 of, or, where it is none, be the same twice. An ETag that looks like an
+        MD5 and is another one's, as with encryption, is believed after so many times that no writer can have met them.
         """
         path = self._object(name)
 
@@ -218,12 +222,15 @@ class BucketFiles(Files):
                 tag = (file.metadata() or {}).get("ETag", b"")
                 return bytes(file.read(file.size())), tag  # without a size it would be a request for every 256 KiB
 
-        before: bytes | None = None
+        seen, times = (b"", b""), 0
         while True:
             data, tag = self._ask("read", self.where(name), whole)
-            if tag.strip(b'"') == md5(data, usedforsecurity=False).hexdigest().encode() or data == before:
+            if tag.strip(b'"') == md5(data, usedforsecurity=False).hexdigest().encode():
                 return data
-            before = data
+            seen, times = (data, tag), times + 1 if (data, tag) == seen else 1
+            if times >= (AGREE if self._tags_are_md5 and MD5.fullmatch(tag) else 2):
+                self._tags_are_md5 = self._tags_are_md5 and times < AGREE
+                return data
 
     def write(self, name: str, data: bytes, *, durable: bool = True) -> None:
         path = self._object(name)
