@@ -20,6 +20,8 @@ import filelock
 import hypothesis
 import pytest
 
+from orchestrator.store import Store
+
 pytest_plugins = ["tests.s3"]
 MARK = f"WARMGRID_TESTS={uuid.uuid4().hex}"  # in the environment of every process that a test starts
 os.environ.update(dict([MARK.split("=")]), OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")
@@ -113,3 +115,15 @@ def holds_images(folder: Path) -> bool:
 def store_path(tmp_path: Path) -> Path:
     """Where a test may have its store; nothing is there yet."""
     return tmp_path / "store"
+
+
+@pytest.fixture
+def unsynced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nobody wait for the disk, which costs these tests most of their time; test_files.py looks at every sync."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+
+
+@pytest.fixture
+def store(store_path: Path, unsynced: None) -> Store:
+    """A store without a folder yet."""
+    return Store(str(store_path))

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -62,18 +60,6 @@ def one_failed() -> Callable[[Stage], dict[str, Any]]:
         return {**made(stage), "status": "failed", "error": HOSTILE}
 
     return with_failure
-
-
-@pytest.fixture
-def unsynced(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let nobody wait for the disk."""
-    monkeypatch.setattr(os, "fsync", lambda _: None)
-
-
-@pytest.fixture
-def store(store_path: Path, unsynced: None) -> Store:
-    """A store without a folder yet."""
-    return Store(str(store_path))
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from functools import partial
@@ -34,18 +33,6 @@ def sweep_file(tmp_path: Path, forget_sweep_files: None) -> Path:
     path = tmp_path / "made.py"
     path.write_text(SWEEP_FILE)
     return path
-
-
-@pytest.fixture
-def unsynced(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let nobody wait for the disk, which costs these tests most of their time; test_files.py looks at every sync."""
-    monkeypatch.setattr(os, "fsync", lambda _: None)
-
-
-@pytest.fixture
-def store(store_path: Path, unsynced: None) -> Store:
-    """A store without a folder yet."""
-    return Store(str(store_path))
 
 
 @pytest.fixture

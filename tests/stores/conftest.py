@@ -1,5 +1,5 @@
 """What these tests share with those of the orchestrator."""
 
-from tests.orchestrator.conftest import lab, unsynced
+from tests.orchestrator.conftest import lab
 
-__all__ = ["lab", "unsynced"]
+__all__ = ["lab"]
