@@ -43,10 +43,11 @@ hypothesis.settings.load_profile("warmgrid")
 
 @pytest.fixture(scope="session", autouse=True)
 def no_settings_of_the_user() -> Iterator[None]:
-    """Keep tests away from the user's store, data folder and Ray cluster."""
+    """Keep tests away from the user's store, data folder, cache and Ray cluster; they have a cache of their own."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("WARMGRID_DATA", "WARMGRID_STORE", "RAY_ADDRESS"):
             patch.delenv(name, raising=False)
+        patch.setenv("XDG_CACHE_HOME", str(Path(tempfile.gettempdir()) / f"warmgrid-test-cache-{os.getuid()}"))
         yield
 
 

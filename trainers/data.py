@@ -15,7 +15,7 @@ from pydantic import Field
 from orchestrator.errors import ConfigError
 from orchestrator.spec import Spec, setting
 from trainers.arrays import DIGITS_SHA256, FEWEST, Facts, Images, npz_facts, read_digits, read_npz
-from trainers.sources import RELEASES, Split, place_of, read_release
+from trainers.sources import RELEASES, SplitName, place_of, read_release
 
 
 @setting
@@ -44,7 +44,7 @@ class Data(Spec, abc.ABC):
         """What is known of the whole set without its images."""
 
     @abc.abstractmethod
-    def official(self, root: str | None, split: Split) -> Images:
+    def official(self, root: str | None, split: SplitName) -> Images:
         """The whole official split, cached per process.
 
         Args:
@@ -86,7 +86,7 @@ class Data(Spec, abc.ABC):
         cuts = self.total < self.facts().images
         return {**super().identity(), "limit": self.limit if cuts else None, "digest": self.digest}
 
-    def read(self, root: str | None, split: Split) -> Images:
+    def read(self, root: str | None, split: SplitName) -> Images:
         """The official images in use: of the training set after the limit, of the test set all.
 
         Raises:
@@ -131,7 +131,7 @@ class Digits(Data, kind="digits"):
     def facts(self) -> Facts:
         return Facts(10, (1, 8, 8), 1_797, DIGITS_SHA256)
 
-    def official(self, root: str | None, split: Split) -> Images:
+    def official(self, root: str | None, split: SplitName) -> Images:
         return read_digits()
 
 
@@ -146,7 +146,7 @@ class FashionMNIST(Data, kind="fashion_mnist"):
         )
         return Facts(10, (1, 28, 28), 60_000, f"md5:{md5}")
 
-    def official(self, root: str | None, split: Split) -> Images:
+    def official(self, root: str | None, split: SplitName) -> Images:
         return read_release("FashionMNIST", root, split)
 
 
@@ -157,7 +157,7 @@ class CIFAR10(Data, kind="cifar10"):
     def facts(self) -> Facts:
         return Facts(10, (3, 32, 32), 50_000, "md5:c58f30108f718f92721af3b95e74349a")
 
-    def official(self, root: str | None, split: Split) -> Images:
+    def official(self, root: str | None, split: SplitName) -> Images:
         return read_release("CIFAR10", root, split)
 
 
@@ -168,7 +168,7 @@ class CIFAR100(Data, kind="cifar100"):
     def facts(self) -> Facts:
         return Facts(100, (3, 32, 32), 50_000, "md5:eb9058c3a382ffc7106e4002c42a8d85")
 
-    def official(self, root: str | None, split: Split) -> Images:
+    def official(self, root: str | None, split: SplitName) -> Images:
         return read_release("CIFAR100", root, split)
 
 
@@ -180,7 +180,7 @@ class SVHN(Data, kind="svhn"):
         md5 = "e26dedcc434d2e4c54c9b2d4a06d8373,eb5a983be6a315427106f1b164d9cef3"
         return Facts(10, (3, 32, 32), 73_257, f"md5:{md5}")
 
-    def official(self, root: str | None, split: Split) -> Images:
+    def official(self, root: str | None, split: SplitName) -> Images:
         return read_release("SVHN", root, split)
 
 
@@ -207,7 +207,7 @@ class ArrayFile(Data, kind="array_file"):
     def facts(self) -> Facts:
         return npz_facts(self.path)
 
-    def official(self, root: str | None, split: Split) -> Images:
+    def official(self, root: str | None, split: SplitName) -> Images:
         return read_npz(self.path)
 
     def identity(self) -> dict[str, Any]:

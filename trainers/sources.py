@@ -25,8 +25,9 @@ from typing import Any, Literal
 
 from orchestrator.errors import DataError
 from trainers.arrays import Images
+from trainers.mapped import find_mapped, share
 
-Split = Literal["train", "test"]
+SplitName = Literal["train", "test"]
 SILENCE_S = 60.0  # a server that says nothing for so long has failed
 
 
@@ -40,7 +41,7 @@ class Layout(abc.ABC):
     title: str
 
     @abc.abstractmethod
-    def files(self, split: Split) -> Mapping[str, str]:
+    def files(self, split: SplitName) -> Mapping[str, str]:
         """Every file that `split` needs, by path below the folder: ``"sha1:..."`` of its content.
 
         Of a ``.gz`` it is the checksum of what is packed in it. Empty if the layout has no file of
@@ -48,7 +49,7 @@ class Layout(abc.ABC):
         """
 
     @abc.abstractmethod
-    def decode(self, folder: Path, split: Split) -> Images:
+    def decode(self, folder: Path, split: SplitName) -> Images:
         """Read checked files."""
 
 
@@ -67,10 +68,10 @@ class CifarBinary(Layout):
     train: Mapping[str, str]
     label_bytes: int
 
-    def files(self, split: Split) -> Mapping[str, str]:
+    def files(self, split: SplitName) -> Mapping[str, str]:
         return self.train if split == "train" else {}
 
-    def decode(self, folder: Path, split: Split) -> Images:
+    def decode(self, folder: Path, split: SplitName) -> Images:
         import numpy as np
 
         width = self.label_bytes + 3072
@@ -93,12 +94,12 @@ class CifarPython(Layout):
     title: str
     name: str
 
-    def files(self, split: Split) -> Mapping[str, str]:
+    def files(self, split: SplitName) -> Mapping[str, str]:
         cls = torchvision_class(self.name)
         meta = [cls.meta["filename"], cls.meta["md5"]]
         return {f"{cls.base_folder}/{name}": f"md5:{md5}" for name, md5 in [*cls.train_list, *cls.test_list, meta]}
 
-    def decode(self, folder: Path, split: Split) -> Images:
+    def decode(self, folder: Path, split: SplitName) -> Images:
         import numpy as np
 
         read = torchvision_class(self.name)(folder, train=split == "train")
@@ -111,11 +112,11 @@ class MatFile(Layout):
 
     title: str
 
-    def files(self, split: Split) -> Mapping[str, str]:
+    def files(self, split: SplitName) -> Mapping[str, str]:
         _, name, md5 = torchvision_class("SVHN").split_list[split]
         return {name: f"md5:{md5}"}
 
-    def decode(self, folder: Path, split: Split) -> Images:
+    def decode(self, folder: Path, split: SplitName) -> Images:
         import numpy as np
 
         read = torchvision_class("SVHN")(folder, split=split)
@@ -137,10 +138,10 @@ class IdxFiles(Layout):
     below: str
     suffix: str
 
-    def files(self, split: Split) -> Mapping[str, str]:
+    def files(self, split: SplitName) -> Mapping[str, str]:
         return {f"{self.below}{name}{self.suffix}": sha256 for name, sha256 in IDX_SHA256[split].items()}
 
-    def decode(self, folder: Path, split: Split) -> Images:
+    def decode(self, folder: Path, split: SplitName) -> Images:
         import numpy as np
 
         images, labels = (_unpacked(folder / name) for name in self.files(split))
@@ -149,7 +150,7 @@ class IdxFiles(Layout):
 
 
 # What is packed in the published .gz files; those with torchvision's MD5 and Debian's, packed anew, hold the same.
-IDX_SHA256: Mapping[Split, Mapping[str, str]] = {
+IDX_SHA256: Mapping[SplitName, Mapping[str, str]] = {
     "train": {
         "train-images-idx3-ubyte": "sha256:c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
         "train-labels-idx1-ubyte": "sha256:bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
@@ -197,8 +198,8 @@ def torchvision_class(name: str) -> Any:
     return getattr(torchvision.datasets, name)
 
 
-@lru_cache(maxsize=4)  # a worker decodes a set once; each entry holds up to 225 MB
-def read_release(name: str, root: str | None, split: Split) -> Images:
+@lru_cache(maxsize=4)  # a worker looks for a set once; an entry that could not be mapped holds up to 225 MB
+def read_release(name: str, root: str | None, split: SplitName) -> Images:
     """Read a published set from `root`, this user's cache folder or the system's data sets, else download it.
 
     Args:
@@ -227,39 +228,54 @@ def cache_folder() -> Path:
     return (base if base.is_absolute() else Path.home() / ".cache") / "warmgrid" / "data"
 
 
-def find(name: str, folder: Path, split: Split) -> Images | None:
-    """Read `split` from the first complete layout in `folder`; None if there is none.
+def find(name: str, folder: Path, split: SplitName) -> Images | None:
+    """Read `split` from the first complete layout in `folder`; None if there is none. Decoded once a machine.
 
     Raises:
         DataError: a complete layout holds a file that is not the published one.
     """
-    layout = complete(name, folder, split)
-    return None if layout is None else layout.decode(folder, split)
+    what, beside = f"{name}-{split}", cache_folder().with_name("arrays")
+    if images := find_mapped(what, folder, beside):
+        return images
+    layout = present(name, folder, split)
+    if layout is None:
+        return None
+
+    def decode() -> Images:
+        check_all(name, folder, layout.files(split))
+        return layout.decode(folder, split)
+
+    return share(what, folder, [folder / path for path in layout.files(split)], beside, decode)
 
 
-def complete(name: str, folder: Path, split: Split) -> Layout | None:
-    """The first complete layout in `folder`, with all its files checked; None if there is none.
-
-    Raises:
-        DataError: as `find`.
-    """
+def present(name: str, folder: Path, split: SplitName) -> Layout | None:
+    """The first layout in `folder` of which every file is there, unchecked; None if there is none."""
     for layout in RELEASES[name]:
         files = layout.files(split)
         if files and all((folder / path).is_file() for path in files):
-            for path, published in files.items():
-                check(name, folder / path, published)
             return layout
     return None
 
 
-def place_of(name: str, root: str | None, split: Split) -> Path | None:
+def check_all(name: str, folder: Path, files: Mapping[str, str]) -> None:
+    """Raise a DataError unless every file below `folder` has its published checksum."""
+    for path, published in files.items():
+        check(name, folder / path, published)
+
+
+def place_of(name: str, root: str | None, split: SplitName) -> Path | None:
     """The folder that `read_release` would read from, its files checked; None if it would download.
 
     Raises:
         DataError: a file there is not the published one.
     """
     folders = [] if root is None else [Path(root).expanduser()]
-    return next((one for one in (*folders, cache_folder(), SYSTEM_FOLDER) if complete(name, one, split)), None)
+    for folder in (*folders, cache_folder(), SYSTEM_FOLDER):
+        layout = present(name, folder, split)
+        if layout is not None:
+            check_all(name, folder, layout.files(split))
+            return folder
+    return None
 
 
 def check(name: str, path: Path, published: str) -> None:
@@ -287,7 +303,7 @@ def _unpacked(path: Path) -> bytes:
         return file.read()
 
 
-def download(name: str, into: Path, searched: list[Path], split: Split) -> Images:
+def download(name: str, into: Path, searched: list[Path], split: SplitName) -> Images:
     """Have torchvision fetch the set into `into`, once however many processes ask, and read it.
 
     Raises:
@@ -309,7 +325,7 @@ def download(name: str, into: Path, searched: list[Path], split: Split) -> Image
     return images
 
 
-def fetch(name: str, into: Path, split: Split) -> None:
+def fetch(name: str, into: Path, split: SplitName) -> None:
     """Download beside, have torchvision check it, then move each whole file into place."""
     beside = into / f".{name}.download"
     shutil.rmtree(beside, ignore_errors=True)  # of a process that was killed
@@ -338,7 +354,7 @@ def patience(seconds: float) -> Iterator[None]:
         socket.setdefaulttimeout(before)
 
 
-def missing_text(name: str, into: Path, searched: list[Path], split: Split, why: object) -> str:
+def missing_text(name: str, into: Path, searched: list[Path], split: SplitName, why: object) -> str:
     """The message of a set that is not there: what was looked for, where, and what to do."""
     usable = dict.fromkeys(layout.title for layout in RELEASES[name] if layout.files(split))
     unusable = dict.fromkeys(layout.title for layout in RELEASES[name] if not layout.files(split))
@@ -352,7 +368,7 @@ def missing_text(name: str, into: Path, searched: list[Path], split: Split, why:
     return ". ".join(sentence.rstrip(".") for sentence in sentences) + "."
 
 
-def _incomplete(name: str, folder: Path, split: Split) -> list[str]:
+def _incomplete(name: str, folder: Path, split: SplitName) -> list[str]:
     """One sentence for each layout that is there in part."""
     sentences = []
     for layout in RELEASES[name]:

@@ -306,7 +306,7 @@ def test_patience_is_given_back() -> None:
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
-def test_svhn_is_read_from_its_mat_files(split: sources.Split, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_svhn_is_read_from_its_mat_files(split: sources.SplitName, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its files number images last and call the digit 0 a 10."""
     from scipy.io import savemat
     from torchvision import datasets
@@ -350,7 +350,7 @@ def test_fashion_mnist_is_read_where_it_usually_lies(
     below: str,
     pack: Callable[[bytes], bytes],
     suffix: str,
-    split: sources.Split,
+    split: sources.SplitName,
     small_fashion: dict[str, bytes],
     tmp_path: Path,
 ) -> None:
