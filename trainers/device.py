@@ -8,6 +8,7 @@ import platform
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import ConfigError
+from trainers.eager import leave_out_compiler
 
 if TYPE_CHECKING:
     import torch
@@ -29,6 +30,7 @@ def prepare_device(name: str | None) -> torch.device:
     """
     import torch
 
+    leave_out_compiler()
     has_cuda = torch.cuda.is_available()
     device = torch.device(name or ("cuda" if has_cuda else "cpu"))
     torch.set_float32_matmul_precision("highest")
