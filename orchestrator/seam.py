@@ -1,4 +1,4 @@
-"""The seam between orchestrator and trainers: ``train(config, io) -> Outcome``, and nothing else.
+"""The seam between orchestrator and trainers: ``train(config, io) -> Outcome``, all at once or by turns.
 
 The orchestrator knows no network, a trainer knows no Ray and no storage. Tensors cross the seam as
 numpy arrays, so that planning, storing and querying never import torch.
@@ -7,14 +7,18 @@ numpy arrays, so that planning, storing and querying never import torch.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
     import numpy as np
 
     State = dict[str, np.ndarray[Any, Any]]
+
+T = TypeVar("T")
+WAIT_S = 50e-6  # before a stage that waits for its device is asked again, where nobody else has work
 
 
 class Status(enum.StrEnum):
@@ -87,6 +91,28 @@ class Outcome:
     resume_point: Callable[[], Checkpoint] | None = None
 
 
+Turns = Generator[bool, None, Outcome]
+"""A stage that gives way, so that several share one process and device; it returns the outcome that `train` returns.
+
+It yields True after work of its own, about a step of training or a batch of evaluation, and False while it only waits
+for its device; then somebody else's turn costs it nothing. A config names the function that makes it, ``(config, io) ->
+Turns``, in its class attribute ``turns``, a dotted path like ``trainer``; one without it (or None) runs in one piece.
+However turns of several stages alternate, each stage has the bits that it has alone. Closing it ends the stage.
+"""
+
+
+def run_to_end(turns: Generator[bool, None, T]) -> T:
+    """Take one turn after the other, with nobody in between, and return what the last one returns."""
+    while True:
+        try:
+            has_worked = next(turns)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        if not has_worked:
+            time.sleep(WAIT_S)
+
+
 class StageIO(Protocol):
     """What a trainer may ask of the world. Nothing else reaches it from outside.
 
@@ -94,10 +120,12 @@ class StageIO(Protocol):
         data_root: Folder that data sets are looked for in first, or None. An option: no result
             depends on it, because data sets are checked by content.
         device: ``"cpu"``, ``"cuda"``, or None to take CUDA where there is one.
+        cuda_graphs: Whether a step on CUDA is captured once and launched again as one graph. An option.
     """
 
     data_root: str | None
     device: str | None
+    cuda_graphs: bool
 
     def parent_state(self) -> State | None:
         """Final state of the parent stage, or None without a parent."""

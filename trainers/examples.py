@@ -67,9 +67,7 @@ def stage_splits(
         chosen = to_tensors({CHOSEN: checkpoint.tensors[CHOSEN]})[CHOSEN]
     else:
         chosen = choose(config, splits, weights, beside)
-    here = chosen.to(device)
-    train_x, train_y = splits.train_x.index_select(0, here), splits.train_y.index_select(0, here)
-    return Splits(train_x, train_y, splits.test_x, splits.test_y), {CHOSEN: chosen}
+    return Splits(splits.train.chosen(chosen.to(device)), splits.test), {CHOSEN: chosen}
 
 
 def choose(config: Supervised, splits: Splits, weights: Tensors, beside: Mapping[str, torch.Tensor]) -> torch.Tensor:
@@ -81,6 +79,6 @@ def choose(config: Supervised, splits: Splits, weights: Tensors, beside: Mapping
         )
     net = config.model.build(config.data.shape, config.data.classes, stream(config.seed, "weights", config.round))
     net.load_state_dict(weights)
-    net.to(splits.train_x.device)
-    added = config.selection.choose(net, splits.train_x, taken, config.examples - config.old_examples)
+    net.to(splits.train.device)
+    added = config.selection.choose(net, splits.train, taken, config.examples - config.old_examples)
     return torch.cat([taken, added.cpu()])

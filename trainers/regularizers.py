@@ -18,9 +18,12 @@ from pydantic import Field
 from orchestrator.errors import ConfigError
 from orchestrator.spec import Spec, setting
 from trainers.inits import check_fits
+from trainers.precision import widened
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+    from trainers.splits import Split
 
     Losses = Callable[[Tensor, Tensor], Tensor]
     LossFunction = Callable[[nn.Module, Tensor, Tensor, Losses], tuple[Tensor, Tensor]]
@@ -55,7 +58,7 @@ class Regularizer(Spec, abc.ABC):
             losses: The model's: maps logits and labels to the loss of each example, (B,).
         """
 
-    def bound(self, net: nn.Module, parent: State, old_x_BCHW: Tensor, old_y_B: Tensor, losses: Losses) -> LossFunction:
+    def bound(self, net: nn.Module, parent: State, old: Split, losses: Losses) -> LossFunction:
         """Return what takes the place of `loss` in one stage, once for all of its steps; by default `loss` itself.
 
         The same in a resumed stage: it depends on no weight of `net`.
@@ -63,8 +66,7 @@ class Regularizer(Spec, abc.ABC):
         Args:
             net: On the device that it will be trained on. Left as it is; only its structure and mode are read.
             parent: Final state of the parent stage, on any device; {} where none is needed. Read only.
-            old_x_BCHW: The examples that the parent had been trained on, in the seed's order, on the device.
-            old_y_B: Their labels.
+            old: The examples that the parent had been trained on, in the seed's order, on the device.
             losses: As in `loss`.
         """
         return self.loss
@@ -128,7 +130,7 @@ class ConfidencePenalty(Penalty, kind="confidence_penalty"):
     def loss(self, net: nn.Module, x_BCHW: Tensor, labels_B: Tensor, losses: Losses) -> tuple[Tensor, Tensor]:
         """One forward pass."""
         logits_BK = net(x_BCHW)
-        log_p_BK = logits_BK.log_softmax(dim=1)
+        log_p_BK = widened(logits_BK).log_softmax(dim=1)
         entropy_B = -(log_p_BK.exp() * log_p_BK).sum(dim=1)
         return losses(logits_BK, labels_B).mean() - self.size * entropy_B.mean(), logits_BK.detach()
 
@@ -188,7 +190,7 @@ class EWC(Penalty, kind="ewc"):
     examples: Annotated[int, Field(ge=1)] = 1000
     needs_parent: ClassVar[bool] = True
 
-    def bound(self, net: nn.Module, parent: State, old_x_BCHW: Tensor, old_y_B: Tensor, losses: Losses) -> LossFunction:
+    def bound(self, net: nn.Module, parent: State, old: Split, losses: Losses) -> LossFunction:
         """Take F at the parent's weights, which costs some passes over the old examples; labels are not read.
 
         Raises:
@@ -199,9 +201,9 @@ class EWC(Penalty, kind="ewc"):
         from trainers.fisher import fisher_diagonal
 
         check_fits(net, parent)
-        if len(old_x_BCHW) == 0:
+        if len(old) == 0:
             raise ConfigError(f"{self} needs old examples, and there are none: say how many the parent was trained on.")
-        fisher = fisher_diagonal(net, parent, old_x_BCHW[: self.examples])
+        fisher = fisher_diagonal(net, parent, old.part(slice(self.examples)).x)
         importance_W = torch.cat([fisher[name].flatten() for name, _ in net.named_parameters()])
         parent_W = torch.cat([parent[name].to(w.device).flatten() for name, w in net.named_parameters()])
 

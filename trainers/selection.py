@@ -17,6 +17,8 @@ from orchestrator.spec import Spec, setting
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from trainers.splits import Split
+
 
 @setting
 class Selection(Spec, abc.ABC):
@@ -29,12 +31,12 @@ class Selection(Spec, abc.ABC):
     needs_parent: ClassVar[bool]
 
     @abc.abstractmethod
-    def choose(self, net: nn.Module, x_BCHW: Tensor, taken: Tensor, count: int) -> Tensor:
+    def choose(self, net: nn.Module, images: Split, taken: Tensor, count: int) -> Tensor:
         """Return int64 positions of `count` examples of the pool, on the device of `taken`, first chosen first.
 
         Args:
-            net: As the parent left it, on the device of `x_BCHW`; its mode is put back afterwards.
-            x_BCHW: Inputs of all images to fit, in the seed's order: what positions count.
+            net: As the parent left it, on the device of `images`; its mode is put back afterwards.
+            images: All images to fit, in the seed's order: what positions count. Labels are not read.
             taken: int64 positions of the examples already used, in any order.
             count: How many to add, at least 0.
 
@@ -49,9 +51,9 @@ class InOrder(Selection, kind="in_order"):
 
     needs_parent: ClassVar[bool] = False
 
-    def choose(self, net: nn.Module, x_BCHW: Tensor, taken: Tensor, count: int) -> Tensor:
+    def choose(self, net: nn.Module, images: Split, taken: Tensor, count: int) -> Tensor:
         """The first `count` of the pool; neither `net` nor the images are looked at."""
-        return pool(len(x_BCHW), taken, count)[:count]
+        return pool(len(images), taken, count)[:count]
 
 
 @setting
@@ -69,12 +71,12 @@ class Margin(Selection, kind="margin"):
 
     needs_parent: ClassVar[bool] = True
 
-    def choose(self, net: nn.Module, x_BCHW: Tensor, taken: Tensor, count: int) -> Tensor:
+    def choose(self, net: nn.Module, images: Split, taken: Tensor, count: int) -> Tensor:
         """One pass of `net` over the pool in eval mode; nothing is drawn."""
         import torch
 
-        candidates_P = pool(len(x_BCHW), taken, count)
-        margin_P = margins(net, x_BCHW, candidates_P.to(x_BCHW.device)).cpu()
+        candidates_P = pool(len(images), taken, count)
+        margin_P = margins(net, images, candidates_P.to(images.device)).cpu()
         return candidates_P[torch.argsort(margin_P, stable=True)[:count].to(candidates_P.device)]
 
 
@@ -97,7 +99,7 @@ def pool(examples: int, taken: Tensor, count: int) -> Tensor:
     return free
 
 
-def margins(net: nn.Module, x_BCHW: Tensor, positions_P: Tensor) -> Tensor:
+def margins(net: nn.Module, images: Split, positions_P: Tensor) -> Tensor:
     """Return the difference of the two largest class probabilities, float64 (P,), of the images at `positions_P`.
 
     `net` is in eval mode meanwhile, and in its own mode afterwards; needs K of at least 2.
@@ -110,8 +112,8 @@ def margins(net: nn.Module, x_BCHW: Tensor, positions_P: Tensor) -> Tensor:
     net.eval()
     found = []
     with torch.no_grad():
-        for positions in torch.split(positions_P, BATCH[x_BCHW.device.type]):
-            share_BK = net(x_BCHW.index_select(0, positions)).double().softmax(dim=1)
+        for positions in torch.split(positions_P, BATCH[images.device.type]):
+            share_BK = net(images.batch(positions)[0]).double().softmax(dim=1)
             largest_B2 = share_BK.topk(2, dim=1).values
             found.append(largest_B2[:, 0] - largest_B2[:, 1])
     net.train(was_training)

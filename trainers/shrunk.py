@@ -14,10 +14,10 @@ from trainers.inits import ShrinkPerturb
 from trainers.models import Model
 
 if TYPE_CHECKING:
-    import torch
     from torch import nn
 
     from orchestrator.seam import State
+    from trainers.splits import Split
 
 PIECE = 500  # most examples that BatchNorm's statistics are taken over at once; decides numbers
 
@@ -95,10 +95,10 @@ def measure(config: Shrunk, io: StageIO) -> Outcome:
     splits = load_splits(config.data, seed=config.seed, examples=config.examples, root=io.data_root, device=device)
     net = shrunk_network(config, io.parent_state()).to(device)
     if config.statistics == "reestimated":
-        reestimate_statistics(net, splits.train_x)
+        reestimate_statistics(net, splits.train)
     final: dict[str, float | None] = {}
-    for name, x, y in (("train", splits.train_x, splits.train_y), ("test", splits.test_x, splits.test_y)):
-        final[f"{name}_loss"], final[f"{name}_accuracy"] = evaluate(net, config.model.losses, x, y)
+    for name, split in (("train", splits.train), ("test", splits.test)):
+        final[f"{name}_loss"], final[f"{name}_accuracy"] = evaluate(net, config.model.losses, split)
     diverged = None in final.values()
     if diverged:
         final = dict.fromkeys(final)
@@ -130,7 +130,7 @@ def shrunk_network(config: Shrunk, parent: State | None) -> nn.Module:
     return net
 
 
-def reestimate_statistics(net: nn.Module, x_BCHW: torch.Tensor) -> None:
+def reestimate_statistics(net: nn.Module, images: Split) -> None:
     """Set BatchNorm's running statistics in `net` to their averages over the images, in one pass in training mode.
 
     The images go through in their order, in the fewest pieces of equal size, give or take one image, with at most
@@ -148,6 +148,6 @@ def reestimate_statistics(net: nn.Module, x_BCHW: torch.Tensor) -> None:
     was_training = net.training
     net.train()
     with torch.no_grad():
-        for x in torch.tensor_split(x_BCHW, -(-len(x_BCHW) // PIECE)):
-            net(x)
+        for index in torch.tensor_split(torch.arange(len(images), device=images.device), -(-len(images) // PIECE)):
+            net(images.batch(index)[0])
     net.train(was_training)

@@ -41,6 +41,9 @@ FIRST = Supervised(  # 30 of 60 real digits are fitted in 4 steps, the last of w
 )
 
 
+TIMES = ("train_seconds", "solo_step_seconds")
+
+
 class MemoryIO:
     """A `StageIO` in memory.
 
@@ -50,6 +53,7 @@ class MemoryIO:
     """
 
     data_root = None
+    cuda_graphs = False
 
     def __init__(self, parent: State | None = None, saved: Sequence[bytes] = (), device: str = "cpu") -> None:
         self.parent, self.device = parent, device
@@ -90,7 +94,7 @@ def run(config: Supervised, parent: State | None = None, **options: Any) -> Outc
 def without_times(outcome: Outcome) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Rows and metrics without what differs between two runs of one stage."""
     timed = [*outcome.epochs, outcome.metrics]
-    *rows, metrics = ({name: v for name, v in each.items() if name != "train_seconds"} for each in timed)
+    *rows, metrics = ({name: v for name, v in each.items() if name not in TIMES} for each in timed)
     return rows, metrics
 
 

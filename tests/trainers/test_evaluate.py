@@ -14,21 +14,22 @@ from trainers.checkpoints import to_arrays
 from trainers.evaluate import BATCH, evaluate, measured
 from trainers.models import Logistic, ResNet18
 from trainers.seeds import stream
+from trainers.splits import Split
 
 SIZES = [1, 7, 8, 9, 24, 25]
 
 
-def split(examples: int) -> tuple[Tensor, Tensor]:
+def split(examples: int) -> Split:
     """Made inputs and labels."""
     draw = stream(7, "split of a test")
-    return torch.randn(examples, 1, 8, 8, generator=draw), torch.randint(10, (examples,), generator=draw)
+    return Split(torch.randn(examples, 1, 8, 8, generator=draw), torch.randint(10, (examples,), generator=draw))
 
 
 @pytest.fixture
 def net() -> nn.Module:
     """A network whose BatchNorm has seen a batch, so that training and eval mode differ."""
     net = ResNet18(width=2).build((1, 8, 8), 10, stream(7, "weights", 0))
-    net(split(16)[0])
+    net(split(16).x)
     return net
 
 
@@ -36,10 +37,10 @@ def net() -> nn.Module:
 def test_it_is_the_mean_over_all_examples(net: nn.Module, examples: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A mean of batch means counts the examples of a short last batch more than others."""
     monkeypatch.setitem(BATCH, "cpu", 8)
-    x, y = split(examples)
-    logits = net.eval()(x).detach()
+    images = split(examples)
+    logits, y = net.eval()(images.x).detach(), images.y
 
-    loss, accuracy = evaluate(net, ResNet18().losses, x, y)
+    loss, accuracy = evaluate(net, ResNet18().losses, images)
 
     assert loss == pytest.approx(functional.cross_entropy(logits.double(), y).item(), rel=1e-6)
     assert accuracy == sum(int(row.argmax()) == label for row, label in zip(logits, y, strict=True)) / examples
@@ -52,7 +53,7 @@ def test_the_mode_is_eval_meanwhile_and_the_old_one_afterwards(net: nn.Module, t
     net.register_forward_hook(lambda layer, *_: seen.append([part.training for part in layer.modules()]))
     net.train(training)
 
-    evaluate(net, ResNet18().losses, *split(5))
+    evaluate(net, ResNet18().losses, split(5))
 
     assert not any(map(any, seen))
     assert {part.training for part in net.modules()} == {training}
@@ -62,7 +63,7 @@ def test_nothing_in_the_network_changes(net: nn.Module) -> None:
     """How often a stage is measured must not decide where it ends."""
     before = to_arrays(net.state_dict())
 
-    evaluate(net, ResNet18().losses, *split(5))
+    evaluate(net, ResNet18().losses, split(5))
 
     assert same_bits(to_arrays(net.state_dict()), before)
     assert all(weight.grad is None for weight in net.parameters())
@@ -76,7 +77,7 @@ def test_no_graph_is_kept(net: nn.Module) -> None:
         graphs.append(logits.requires_grad)
         return ResNet18().losses(logits, labels)
 
-    evaluate(net, losses, *split(5))
+    evaluate(net, losses, split(5))
 
     assert graphs == [False]
 
@@ -85,14 +86,14 @@ def test_the_models_own_loss_is_measured() -> None:
     """A hinge loss in a column of cross entropies compares nothing."""
     net = Logistic().build((1, 8, 8), 10, stream(7, "weights", 0))
 
-    assert evaluate(net, lambda _, labels: labels.double(), *split(25))[0] == split(25)[1].double().mean().item()
+    assert evaluate(net, lambda _, labels: labels.double(), split(25))[0] == split(25).y.double().mean().item()
 
 
 def test_many_small_losses_are_summed_exactly() -> None:
     """In float32 a sum of 10**5 losses is wrong in the fourth digit, as large as some gaps."""
-    x, y = torch.zeros(100_000, 1), torch.zeros(100_000, dtype=torch.int64)
+    images = Split(torch.zeros(100_000, 1), torch.zeros(100_000, dtype=torch.int64))
 
-    loss, _ = evaluate(nn.Identity(), lambda _, labels: torch.full((len(labels),), 0.1), x, y)
+    loss, _ = evaluate(nn.Identity(), lambda _, labels: torch.full((len(labels),), 0.1), images)
 
     assert loss == pytest.approx(float(torch.tensor(0.1)), rel=1e-12)
 
@@ -109,4 +110,4 @@ def test_a_network_of_nan_has_neither_loss_nor_accuracy() -> None:
     net = Logistic().build((1, 8, 8), 10, stream(7, "weights", 0))
     net.get_parameter("1.weight").data[0, 0] = math.nan
 
-    assert evaluate(net, Logistic().losses, *split(5)) == (None, None)
+    assert evaluate(net, Logistic().losses, split(5)) == (None, None)

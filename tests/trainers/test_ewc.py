@@ -10,6 +10,7 @@ from orchestrator.errors import ConfigError
 from trainers.models import MLP
 from trainers.regularizers import EWC
 from trainers.seeds import stream
+from trainers.splits import Split
 
 MODEL = MLP(depth=1, width=6, activation="tanh")
 LABELS = torch.arange(5) % 3
@@ -29,7 +30,7 @@ def images(name: str) -> Tensor:
 def parts(regularizer: EWC, net: nn.Module, old: int = 5) -> tuple[Tensor, Tensor]:
     """Loss of `net` on new images beside a parent that saw `old` others: the whole of it, and without EWC."""
     parent = network(0).state_dict()
-    loss = regularizer.bound(net, parent, images("old")[:old], LABELS[:old], MODEL.losses)
+    loss = regularizer.bound(net, parent, Split(images("old")[:old], LABELS[:old]), MODEL.losses)
     whole, logits = loss(net, images("new"), LABELS, MODEL.losses)
     return whole, nn.functional.cross_entropy(logits, LABELS)
 
@@ -96,7 +97,7 @@ def test_at_the_parent_nothing_is_added() -> None:
 def test_the_parent_stays_where_it_was() -> None:
     """A warm start's own tensors may be the parent's: an anchor that drifts along holds nothing."""
     net = network()
-    loss = EWC(0.7).bound(net, net.state_dict(), images("old"), LABELS, MODEL.losses)
+    loss = EWC(0.7).bound(net, net.state_dict(), Split(images("old"), LABELS), MODEL.losses)
     with torch.no_grad():
         for weight in net.parameters():
             weight.add_(1)
@@ -122,7 +123,7 @@ def test_labels_are_not_looked_at() -> None:
     """The network's own distribution is what counts; with labels it is the empirical Fisher, another method."""
     net, parent = network(), network(0).state_dict()
 
-    losses = [EWC(1).bound(net, parent, images("old"), labels, MODEL.losses) for labels in (LABELS, 2 - LABELS)]
+    losses = [EWC(1).bound(net, parent, Split(images("old"), labels), MODEL.losses) for labels in (LABELS, 2 - LABELS)]
 
     one, other = (loss(net, images("new"), LABELS, MODEL.losses)[0] for loss in losses)
     assert torch.equal(one, other)
@@ -134,7 +135,9 @@ def test_the_parent_may_be_on_another_device(device: str) -> None:
     net, parent = network().to(device), network(0).state_dict()
     x, labels = images("old").to(device), LABELS.to(device)
 
-    loss, _ = EWC(0.7).bound(net, parent, x, labels, MODEL.losses)(net, images("new").to(device), labels, MODEL.losses)
+    loss, _ = EWC(0.7).bound(net, parent, Split(x, labels), MODEL.losses)(
+        net, images("new").to(device), labels, MODEL.losses
+    )
 
     torch.testing.assert_close(loss.cpu(), parts(EWC(0.7), network())[0])
 
@@ -156,7 +159,7 @@ def test_a_parent_of_other_classes_is_named() -> None:
     parent = MODEL.build((1, 2, 3), 4, stream(7, "weights", 0)).state_dict()
 
     with pytest.raises(ConfigError, match=r"3.bias is \(4,\) there and \(3,\) in the new network"):
-        EWC(0.1).bound(network(), parent, images("old"), LABELS, MODEL.losses)
+        EWC(0.1).bound(network(), parent, Split(images("old"), LABELS), MODEL.losses)
 
 
 def test_no_example_to_look_at_is_refused() -> None:

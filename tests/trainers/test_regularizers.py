@@ -16,6 +16,7 @@ from trainers.models import MLP, LinearSVM, Model, ResNet18
 from trainers.optimizers import SGD
 from trainers.regularizers import EWC, L2, Adversarial, ConfidencePenalty, NoRegularizer, Regularizer
 from trainers.seeds import stream
+from trainers.splits import Split
 
 NEEDED: dict[str, dict[str, Any]] = {name: {"size": 0.1} for name in ("L2", "ConfidencePenalty", "Adversarial", "EWC")}
 MEMBERS = [
@@ -43,7 +44,7 @@ def images() -> Tensor:
 
 def bound(regularizer: Regularizer, net: nn.Module) -> Any:
     """Its loss in a stage whose parent is another network, trained on the same images."""
-    return regularizer.bound(net, network(0).state_dict(), images(), LABELS, MODEL.losses)
+    return regularizer.bound(net, network(0).state_dict(), Split(images(), LABELS), MODEL.losses)
 
 
 def passes(net: nn.Module) -> list[Tensor]:
@@ -71,7 +72,7 @@ def test_every_weight_has_a_finite_gradient(regularizer: Regularizer, model: Mod
     x, labels = torch.rand(16, 1, 8, 8, generator=stream(7, "x")) * 2 - 1, torch.arange(16) % 10
 
     parent = model.build((1, 8, 8), 10, stream(7, "weights", 1)).state_dict()
-    loss, _ = regularizer.bound(net, parent, x, labels, model.losses)(net, x, labels, model.losses)
+    loss, _ = regularizer.bound(net, parent, Split(x, labels), model.losses)(net, x, labels, model.losses)
     loss.backward()
 
     assert (loss.dtype, loss.shape) == (torch.float32, ())
@@ -157,7 +158,7 @@ def test_what_needs_no_parent_is_bound_without_one(regularizer: Regularizer) -> 
     """The first round has neither a parent nor old examples."""
     net, x = network(), images()
 
-    loss, _ = regularizer.bound(net, {}, x[:0], LABELS[:0], MODEL.losses)(net, x, LABELS, MODEL.losses)
+    loss, _ = regularizer.bound(net, {}, Split(x[:0], LABELS[:0]), MODEL.losses)(net, x, LABELS, MODEL.losses)
 
     assert torch.equal(loss, regularizer.loss(net, x, LABELS, MODEL.losses)[0])
 

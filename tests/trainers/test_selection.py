@@ -18,6 +18,7 @@ from trainers.evaluate import BATCH
 from trainers.models import MLP, ResNet18
 from trainers.seeds import stream
 from trainers.selection import InOrder, Margin, Selection
+from trainers.splits import Split
 
 MEMBERS = [
     member
@@ -34,6 +35,11 @@ SHAPE = (1, 8, 8)
 def images(examples: int = 30) -> Tensor:
     """Made inputs of an order of images to fit."""
     return torch.rand(examples, *SHAPE, generator=stream(7, "x")) * 2 - 1
+
+
+def split(x: Tensor) -> Split:
+    """These images, and labels that nobody may read."""
+    return Split(x, torch.full((len(x),), -1, device=x.device))
 
 
 def network() -> nn.Module:
@@ -67,7 +73,7 @@ def test_all_selections_are_found() -> None:
 @pytest.mark.parametrize("count", [0, 1, 26])
 def test_only_examples_of_the_pool_are_chosen_and_each_once(selection: Selection, count: int) -> None:
     """An example that is used already would not be new, and the round would be smaller than its number."""
-    chosen = selection.choose(network(), images(), TAKEN, count)
+    chosen = selection.choose(network(), split(images()), TAKEN, count)
 
     assert (chosen.dtype, chosen.shape, chosen.device) == (torch.int64, (count,), TAKEN.device)
     assert len(set(chosen.tolist()) - set(TAKEN.tolist())) == count
@@ -78,7 +84,7 @@ def test_only_examples_of_the_pool_are_chosen_and_each_once(selection: Selection
 def test_more_than_is_left_is_refused(selection: Selection) -> None:
     """A round that silently came out smaller would stand in the figure at the wrong place."""
     with pytest.raises(ConfigError, match="cannot add 27 examples: of 30 to fit, 4 are used and 26 left"):
-        selection.choose(network(), images(), TAKEN, 27)
+        selection.choose(network(), split(images()), TAKEN, 27)
 
 
 @every_selection
@@ -90,8 +96,8 @@ def test_a_selection_is_written_as_it_is_read(selection: Selection) -> None:
 
 def test_in_order_goes_on_where_the_rounds_before_ended() -> None:
     """All rounds of a passive trial are prefixes of one order; only then are two inits compared on the same images."""
-    assert InOrder().choose(network(), images(), torch.arange(5), 3).tolist() == [5, 6, 7]
-    assert InOrder().choose(network(), images(), TAKEN, 4).tolist() == [1, 2, 4, 5]
+    assert InOrder().choose(network(), split(images()), torch.arange(5), 3).tolist() == [5, 6, 7]
+    assert InOrder().choose(network(), split(images()), TAKEN, 4).tolist() == [1, 2, 4, 5]
 
 
 def test_in_order_asks_no_network() -> None:
@@ -106,7 +112,7 @@ def test_the_smallest_margins_come_first(count: int, monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(BATCH, "cpu", 8)
     logits = network()(images()).detach().double().numpy()
 
-    chosen = Margin().choose(network(), images(), TAKEN, count)
+    chosen = Margin().choose(network(), split(images()), TAKEN, count)
 
     assert chosen.tolist() == order_by_hand(logits, TAKEN.tolist())[:count]
 
@@ -115,28 +121,28 @@ def test_it_is_the_difference_of_shares_not_of_logits() -> None:
     """Between logits, three close rivals count as little as two, and the order is another one."""
     net, x = logits_as_images([[0.0, 1.0, -50.0], [0.0, 1.05, 0.0]])  # 0.46 and 0.38; between logits 1 and 1.05
 
-    assert Margin().choose(net, x, NONE, 2).tolist() == [1, 0]
+    assert Margin().choose(net, split(x), NONE, 2).tolist() == [1, 0]
 
 
 def test_equal_margins_stay_in_order() -> None:
     """Whatever a sort does with equals, on one device or another, must not decide which images are used."""
     net, x = logits_as_images([[1.0, 0.0]] * 200)
 
-    assert Margin().choose(net, x, TAKEN, 196).tolist() == InOrder().choose(net, x, TAKEN, 196).tolist()
+    assert Margin().choose(net, split(x), TAKEN, 196).tolist() == InOrder().choose(net, split(x), TAKEN, 196).tolist()
 
 
 def test_certain_predictions_still_differ() -> None:
     """In float32 all margins above 1 - 6e-8 are 1, and a network at 99 % would be asked in vain."""
     net, x = logits_as_images([[30.0, 0.0], [20.0, 0.0], [25.0, 0.0]])
 
-    assert Margin().choose(net, x, NONE, 3).tolist() == [1, 2, 0]
+    assert Margin().choose(net, split(x), NONE, 3).tolist() == [1, 2, 0]
 
 
 def test_margins_of_nan_come_last() -> None:
     """Where exactly a diverged network has no opinion, the order must still be one and the same."""
     net, x = logits_as_images([[math.nan, 0.0], [9.0, 0.0], [math.nan, math.nan]])
 
-    assert Margin().choose(net, x, NONE, 3).tolist() == [1, 0, 2]
+    assert Margin().choose(net, split(x), NONE, 3).tolist() == [1, 0, 2]
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -148,7 +154,7 @@ def test_the_network_is_asked_in_eval_mode_and_left_as_it_was(training: bool) ->
     net.train(training)
     before = to_arrays(net.state_dict())
 
-    chosen = Margin().choose(net, images(), TAKEN, 26)
+    chosen = Margin().choose(net, split(images()), TAKEN, 26)
 
     assert chosen.tolist() == order_by_hand(logits, TAKEN.tolist())
     assert same_bits(to_arrays(net.state_dict()), before)
@@ -161,7 +167,7 @@ def test_no_graph_is_kept() -> None:
     net, graphs = network(), []
     net.register_forward_hook(lambda _net, _args, logits: graphs.append(logits.requires_grad))
 
-    Margin().choose(net, images(), TAKEN, 3)
+    Margin().choose(net, split(images()), TAKEN, 3)
 
     assert graphs == [False]
 
@@ -171,5 +177,7 @@ def test_cuda_chooses_what_the_cpu_chooses() -> None:
     """Equal margins and positions on another device must not confuse it."""
     net, x = logits_as_images([[float(i % 7), 0.0] for i in range(3000)])
 
-    assert Margin().choose(net.cuda(), x.cuda(), TAKEN, 999).equal(Margin().choose(net.cpu(), x, TAKEN, 999))
-    assert Margin().choose(net.cuda(), x.cuda(), TAKEN.cuda(), 9).device.type == "cuda"
+    assert (
+        Margin().choose(net.cuda(), split(x.cuda()), TAKEN, 999).equal(Margin().choose(net.cpu(), split(x), TAKEN, 999))
+    )
+    assert Margin().choose(net.cuda(), split(x.cuda()), TAKEN.cuda(), 9).device.type == "cuda"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +12,11 @@ import torch
 
 from orchestrator.errors import ConfigError
 from orchestrator.spec import setting
+from trainers import splits
 from trainers.arrays import Facts, Images
 from trainers.data import CIFAR10, Data, Digits
-from trainers.sources import Split
-from trainers.splits import Splits, load_splits, normalise
+from trainers.sources import SplitName
+from trainers.splits import Split, Splits, load_splits, normalise
 
 CPU = torch.device("cpu")
 
@@ -25,7 +28,7 @@ class Numbered(Data):
     def facts(self) -> Facts:
         return Facts(2, (1, 1, 1), 30, "none")
 
-    def official(self, root: str | None, split: Split) -> Images:
+    def official(self, root: str | None, split: SplitName) -> Images:
         x = np.arange(30, dtype=np.uint8) if split == "train" else np.arange(200, 205, dtype=np.uint8)
         return Images(x.reshape(-1, 1, 1, 1), x % 2 + np.int64(0))
 
@@ -124,6 +127,107 @@ def test_real_images_pass_through_whole(cifar_root: Path) -> None:
     assert found.shape == (1500, 3, 32, 32)
     assert found.dtype == torch.float32
     assert abs(np.sort(expected.sum((1, 2, 3))) - np.sort(found.double().sum((1, 2, 3)).numpy())).max() < 1e-3
+
+
+def bytes_and_floats() -> tuple[Split, Split]:
+    """One split of 20 in two forms: bytes of a whole set, as on a GPU, and normalised images, as on a CPU."""
+    pixels, labels = torch.arange(30 * 12).remainder(256).to(torch.uint8).reshape(30, 3, 2, 2), torch.arange(30)
+    rows = torch.randperm(30, generator=torch.Generator().manual_seed(1))[:20]
+    x = torch.empty(20, 3, 2, 2)
+    normalise(x, pixels[rows])
+    return Split(pixels, labels[rows], rows), Split(x, labels[rows])
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        lambda split: split.batch(torch.tensor([3, 19, 0, 3])),
+        lambda split: split.part(slice(7)).batch(torch.tensor([6, 0])),
+        lambda split: split.part(slice(15, None)).batch(torch.tensor([4, 1])),
+        lambda split: split.chosen(torch.tensor([19, 2, 5])).batch(torch.tensor([2, 0])),
+        lambda split: [each for piece in split.pieces(8) for each in piece],
+        lambda split: [split.x, split.y, torch.tensor(len(split))],
+    ],
+)
+def test_bytes_on_a_device_are_the_same_images(part: Callable[[Split], Iterable[torch.Tensor]]) -> None:
+    """A GPU normalises batch by batch; other bits, or another order, would make its grid another experiment."""
+    as_bytes, as_floats = bytes_and_floats()
+
+    found, expected = list(part(as_bytes)), list(part(as_floats))
+
+    assert [len(each) for each in found if each.ndim] == [len(each) for each in expected if each.ndim]
+    assert all(map(torch.equal, found, expected))
+
+
+def test_a_split_comes_in_pieces_whole_and_in_order() -> None:
+    """An evaluation that skipped the last piece would be of other images."""
+    _, split = bytes_and_floats()
+
+    assert [len(y) for _, y in split.pieces(8)] == [8, 8, 4]
+    assert torch.equal(torch.cat([x for x, _ in split.pieces(8)]), split.x)
+
+
+def test_a_batch_may_be_changed_and_the_images_stay() -> None:
+    """Augmentation works in place; the next stage trains on the same tensor."""
+    split = load(Digits()).train
+    before = split.x.clone()
+
+    split.batch(torch.arange(5))[0].zero_()
+
+    assert torch.equal(split.x, before)
+
+
+def test_the_next_stage_of_a_seed_finds_its_images_in_place() -> None:
+    """Normalising all of CIFAR-10 anew takes half a second of every short stage."""
+    first, second = load(Digits(), examples=600).train, load(Digits()).train
+
+    assert second.stored.data_ptr() == first.stored.data_ptr()
+
+
+@pytest.mark.parametrize("other", [(Digits(limit=30), 1), (Digits(limit=90), 0), (Numbered(), 0)], ids=str)
+def test_another_seed_or_set_is_never_taken_for_it(other: tuple[Data, int]) -> None:
+    """A worker goes from trial to trial: one that kept the wrong images would be wrong in every number."""
+    load(Digits(limit=30))
+
+    data, seed = other
+    kept = load(data, seed=seed)
+    splits.KEPT.clear()
+
+    assert torch.equal(load(data, seed=seed).train_x, kept.train_x)
+    assert torch.equal(load(data, seed=seed).test_x, kept.test_x)
+
+
+def test_a_seed_is_let_go_before_the_next_one_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker sees dozens of seeds, and CIFAR-10 takes 600 MB: two of them would be too many for some machines."""
+    load(Digits(), seed=5)
+    images, gone = weakref.ref(splits.KEPT["train"].split.stored), list[bool]()
+    make = splits.in_order
+    monkeypatch.setattr(splits, "in_order", lambda *args: (gone.append(images() is None), make(*args))[1])
+
+    load(Digits(), seed=6)
+
+    assert gone == [True]
+
+
+def test_images_that_a_stage_wrote_into_are_not_used_again() -> None:
+    """A network that changes its input in place would spoil the stages after it in this worker alone."""
+    load(Digits(), seed=7).test.stored.zero_()
+
+    with pytest.raises(RuntimeError, match="A stage that this process trained before wrote into its images"):
+        load(Digits(), seed=7)
+    assert load(Digits(), seed=7).train_x.any()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_holds_a_set_once() -> None:
+    """A pack of 32 stages with a copy each would not fit."""
+    device = torch.device("cuda")
+    one, other = (load_splits(Digits(), seed=seed, examples=600, root=None, device=device) for seed in (0, 1))
+
+    assert one.train.stored.dtype == torch.uint8
+    assert {split.stored.data_ptr() for each in (one, other) for split in (each.train, each.test)} == {
+        one.train.stored.data_ptr()
+    }
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -15,11 +15,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from orchestrator.errors import ConfigError, InterruptedStage
 from orchestrator.seam import Outcome, Status
 from tests.trainers.made import FIRST, MemoryIO, TakenAwayIO, run, same_bits, second, watched, without_times
-from trainers import examples, supervised
+from trainers import examples, shares, supervised
 from trainers.after_step import ShrinkPerturbEachStep
 from trainers.augmentation import CropFlipJitter
 from trainers.checkpoints import to_arrays, to_tensors
-from trainers.evaluate import evaluate
+from trainers.evaluate import evaluate, evaluation
 from trainers.inits import Init, RandomInit, ShrinkPerturb, WarmStart
 from trainers.models import MLP, LinearSVM, ResNet18
 from trainers.optimizers import SGD, Adam, Optimizer
@@ -151,7 +151,7 @@ def test_a_warm_start_begins_where_its_parent_ended(model: Any) -> None:
 
     images, net = splits_of(config), final_net(config, replace(parent, state=start))
     assert same_bits(start, parent.state)
-    assert evaluate(net, model.losses, images.test_x, images.test_y)[1] == parent.metrics["test_accuracy"]
+    assert evaluate(net, model.losses, images.test)[1] == parent.metrics["test_accuracy"]
 
 
 def test_an_init_starts_from_the_fresh_network_of_its_round() -> None:
@@ -279,10 +279,10 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> SlowIO:
     io, clock = SlowIO(), Clock()
     io.clock = clock
     plain = type(FIRST.regularizer).loss
-    monkeypatch.setattr(supervised, "time", SimpleNamespace(perf_counter=lambda: clock.now))
+    monkeypatch.setattr(shares, "time", SimpleNamespace(perf_counter=lambda: clock.now))
     monkeypatch.setattr(type(FIRST.regularizer), "loss", lambda *args: clock.pass_(1, plain(*args)))
     monkeypatch.setattr(examples, "load_splits", lambda *a, **k: clock.pass_(10, load_splits(*a, **k)))
-    monkeypatch.setattr(supervised, "evaluate", lambda *args: clock.pass_(100, evaluate(*args)))
+    monkeypatch.setattr(supervised, "evaluation", lambda *args: clock.pass_(100, evaluation(*args)))
     return io
 
 
