@@ -76,9 +76,12 @@ class Spec:
     Class attributes:
         kind: Names the subclass in tables and keys, in snake case; never rename one.
         members: Every subclass that has a kind, by class name; what an expression may name.
+        revision: Of the numbers that this setting gives, from 1. Raise it whenever the same setting gives others than
+            before: stages with it then have new keys and are trained again, and all others keep theirs.
     """
 
     kind: ClassVar[str] = ""
+    revision: ClassVar[int] = 1
     members: ClassVar[dict[str, type[Spec]]] = {}
 
     def __init_subclass__(cls, kind: str = "", **kwargs: Any) -> None:
@@ -98,11 +101,13 @@ class Spec:
         """What of this setting can change a result, by field name; the base of its key.
 
         A field declared with ``metadata={"later": True}`` is left out while it holds its default,
-        so that a setting added after results exist does not change their keys.
+        so that a setting added after results exist does not change their keys; so is the first `revision`.
         """
         cls: Any = type(self)
         always, later = fields_of(cls)
         own = {name: getattr(self, name) for name in always}
+        if self.revision > 1:
+            own["revision"] = self.revision
         return own | {name: getattr(self, name) for name, default in later if getattr(self, name) != default}
 
     def columns(self, name: str) -> dict[str, Any]:

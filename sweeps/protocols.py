@@ -1,7 +1,8 @@
 """The paper's protocols, each one function from a cell and a seed to a trial's stages.
 
 Every protocol takes two caps, so that any sweep can be tried in minutes: ``epochs``, the most
-epochs of any stage, and ``limit``, how many images of each data set are used at all.
+epochs of any stage, and ``limit``, how many images of each data set are used at all; and ``precision``, to how many
+digits products are rounded (`trainers.precision`).
 
 A stage has a parent only if something in it reads one. What a setting asks of a parent and means
 nothing without one, such as elastic weight consolidation from a random init, is left out there;
@@ -24,6 +25,7 @@ from trainers.data import Data
 from trainers.inits import Init, NewHead, RandomInit
 from trainers.models import MLP, LinearSVM, Logistic, Model
 from trainers.optimizers import SGD, Adam, Optimizer
+from trainers.precision import Precision
 from trainers.regularizers import NoRegularizer, Regularizer
 from trainers.selection import InOrder, Selection
 from trainers.shrunk import Shrunk
@@ -57,6 +59,7 @@ def half_then_all(
     after_step: AfterStep = NoChange(),
     gradient_norms_every: Annotated[int, Field(ge=0)] = 0,
     evaluate_every: int = 1,
+    precision: Precision = "fp32",
     epochs: Count | None = None,
     limit: int | None = None,
 ) -> list[Stage]:
@@ -95,6 +98,7 @@ def half_then_all(
         evaluate_every=evaluate_every,
         augmentation=augmentation,
         after_step=after_step,
+        precision=precision,
     )
     if not init.needs_parent:
         return [Stage(replace(full, init=init))]
@@ -131,6 +135,7 @@ def online(
     rounds: Count | None = None,
     selection: Selection = InOrder(),
     evaluate_every: int = 0,
+    precision: Precision = "fp32",
     epochs: Count | None = None,
     limit: int | None = None,
 ) -> list[Stage]:
@@ -165,6 +170,7 @@ def online(
         optimizer=optimizer,
         regularizer=of_a_parentless(regularizer),
         evaluate_every=evaluate_every,
+        precision=precision,
     )
     later = regularizer if init.needs_parent else first.regularizer
     asks = selection.needs_parent or later.needs_parent
@@ -194,6 +200,7 @@ def repeat(
     optimizer: Optimizer = Adam(),
     rounds: Count = 10,
     evaluate_every: int = 0,
+    precision: Precision = "fp32",
     epochs: Count | None = None,
     limit: int | None = None,
 ) -> list[Stage]:
@@ -209,7 +216,7 @@ def repeat(
     Source:
         Ash & Adams 2020, appendix on iterated shrink-perturb on a static data set.
     """
-    first = all_at_once(data, model, lr, batch_size, stop, seed, optimizer, evaluate_every, epochs, limit)
+    first = all_at_once(data, model, lr, batch_size, stop, seed, optimizer, evaluate_every, precision, epochs, limit)
     stages = [Stage(first)]
     for number in range(1, rounds):
         config = replace(first, init=init, round=number)
@@ -229,6 +236,7 @@ def transfer(
     optimizer: Optimizer = Adam(),
     fraction: Share = 1.0,
     evaluate_every: int = 0,
+    precision: Precision = "fp32",
     epochs: Count | None = None,
     limit: int | None = None,
 ) -> list[Stage]:
@@ -256,7 +264,7 @@ def transfer(
             f"source={source} has images of {source.shape}, data={data} of {data.shape} (channels, height, width): "
             f"no {model} starts from the other. Give sets of one shape; a ResNet18 asks for equal channels alone."
         )
-    first = all_at_once(source, model, lr, batch_size, stop, seed, optimizer, evaluate_every, epochs, limit)
+    first = all_at_once(source, model, lr, batch_size, stop, seed, optimizer, evaluate_every, precision, epochs, limit)
     target = limited(data, limit)
     second = replace(
         first,
@@ -279,6 +287,7 @@ def shrink_curve(
     statistics: Literal["reestimated", "frozen"] = "reestimated",
     optimizer: Optimizer = Adam(),
     evaluate_every: int = 0,
+    precision: Precision = "fp32",
     epochs: Count | None = None,
     limit: int | None = None,
 ) -> list[Stage]:
@@ -296,7 +305,7 @@ def shrink_curve(
     Source:
         Ash & Adams 2020, section 4, Proposition 1 and Figure 6.
     """
-    trained = all_at_once(data, model, lr, batch_size, stop, seed, optimizer, evaluate_every, epochs, limit)
+    trained = all_at_once(data, model, lr, batch_size, stop, seed, optimizer, evaluate_every, precision, epochs, limit)
     measured = Shrunk(
         data=trained.data,
         model=model,
@@ -318,6 +327,7 @@ def all_at_once(
     seed: int,
     optimizer: Optimizer,
     evaluate_every: int,
+    precision: Precision,
     epochs: int | None,
     limit: int | None,
 ) -> Supervised:
@@ -335,6 +345,7 @@ def all_at_once(
         batch_size=batch_size,
         optimizer=optimizer,
         evaluate_every=evaluate_every,
+        precision=precision,
     )
 
 

@@ -104,7 +104,7 @@ def fresh_weights(net: nn.Module, draw: torch.Generator) -> list[Tensor]:
 
     weights = list(net.parameters())
     empty: dict[int, Tensor] = {id(b): torch.empty_like(b, device="cpu") for b in net.buffers()}
-    empty |= {id(w): nn.Parameter(torch.empty_like(w, device="cpu")) for w in weights}
+    empty |= {id(w): nn.Parameter(torch.empty(w.shape, dtype=w.dtype)) for w in weights}  # drawn in this order
     twin = copy.deepcopy(net, empty)  # what the memo holds is not copied
     draw_weights(twin, draw)
     device = weights[0].device

@@ -40,11 +40,20 @@ def tensors_of(net: nn.Module, optimizer: torch.optim.Optimizer) -> State:
 def put_tensors(arrays: State, net: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     """Put what `tensors_of` took into `net` and `optimizer`, on their device.
 
-    Settings such as the learning rate stay the optimizer's own. `arrays` is copied.
+    Settings such as the learning rate stay the optimizer's own. `arrays` is copied. What is remembered of a weight
+    comes to lie in memory in the weight's order: a fused optimizer walks through both side by side.
     """
     net.load_state_dict(to_tensors(arrays, "net/"))
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     memory: dict[int, dict[str, torch.Tensor]] = {}
     for name, tensor in to_tensors(arrays, "optimizer/").items():
         index, _, what = name.partition("/")
-        memory.setdefault(int(index), {})[what] = tensor
+        memory.setdefault(int(index), {})[what] = laid_out(tensor, weights[int(index)])
     optimizer.load_state_dict({"state": memory, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def laid_out(memory: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Return `memory` in the order of `weight` in memory, where it has a number for each of its; else as it is."""
+    if memory.shape != weight.shape:
+        return memory
+    return torch.empty_like(weight, dtype=memory.dtype, device="cpu").copy_(memory)

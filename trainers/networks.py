@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+SWAPPED = {"batch": range(16, 65), "features": range(1024, 2**20), "units": range(16, 129)}  # see `FirstLinear`
+
 
 def drawn(make: Callable[[], nn.Module], draw: torch.Generator) -> nn.Module:
     """Return the network that `make` makes, in CPU memory, with every weight drawn from `draw`.
@@ -23,9 +25,21 @@ def drawn(make: Callable[[], nn.Module], draw: torch.Generator) -> nn.Module:
     """
     with torch.device("meta"):
         net = make()
-    net.to_empty(device="cpu")
+    bring_to_memory(net)
     draw_weights(net, draw)
     return net
+
+
+def bring_to_memory(net: nn.Module) -> None:
+    """Give a network of the meta device arbitrary weights and buffers in CPU memory.
+
+    As ``net.to_empty(device="cpu")``, which imports a library of symbolic mathematics to work out strides.
+    """
+    for layer in net.modules():
+        for name, weight in layer.named_parameters(recurse=False):
+            setattr(layer, name, nn.Parameter(torch.empty(weight.shape, dtype=weight.dtype)))
+        for name, buffer in layer.named_buffers(recurse=False):
+            setattr(layer, name, torch.empty(buffer.shape, dtype=buffer.dtype))
 
 
 @torch.no_grad()
@@ -92,10 +106,30 @@ class ResNet(nn.Module):
         self.head = nn.Linear(inputs, classes)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        """Map images (B, C, H, W) to logits (B, K)."""
+        """Map images (B, C, H, W) to logits (B, K); whether its weights lie channels last decides how its layers do."""
         hidden: Tensor = self.blocks(functional.relu(self.norm(self.stem(x_BCHW))))
         logits_BK: Tensor = self.head(hidden.mean(dim=(2, 3)))
         return logits_BK
+
+
+class FirstLinear(nn.Linear):
+    """The first layer of an MLP, of many more inputs than units.
+
+    Where MKL is slow, for small batches of vectors that lie a multiple of 4 KiB apart, it asks for the transposed
+    product, W x^T, in half to a third of the time (DECISIONS.md). Within SWAPPED both have the same bits, and so have
+    the gradients.
+    """
+
+    def __init__(self, features: int, units: int, bias: bool = True) -> None:
+        super().__init__(features, units, bias=bias)
+        self.is_swappable = bias and features in SWAPPED["features"] and units in SWAPPED["units"]
+
+    def forward(self, x_BF: Tensor) -> Tensor:
+        """Map (B, F) to (B, units)."""
+        on_cpu = x_BF.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
+        if self.is_swappable and on_cpu and len(x_BF) in SWAPPED["batch"]:
+            return torch.addmm(self.bias[:, None], self.weight, x_BF.t()).t().contiguous()
+        return super().forward(x_BF)
 
 
 def perceptron(features: int, hidden: list[int], classes: int, activation: type[nn.Module], bias: bool) -> nn.Module:
@@ -110,6 +144,7 @@ def perceptron(features: int, hidden: list[int], classes: int, activation: type[
     """
     layers: list[nn.Module] = [nn.Flatten()]
     for units in hidden:
-        layers += [nn.Linear(features, units, bias=bias), activation()]
+        kind = nn.Linear if len(layers) > 1 else FirstLinear
+        layers += [kind(features, units, bias=bias), activation()]
         features = units
     return nn.Sequential(*layers, nn.Linear(features, classes, bias=bias))

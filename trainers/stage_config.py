@@ -15,6 +15,7 @@ from trainers.data import Data
 from trainers.inits import Init
 from trainers.models import Model
 from trainers.optimizers import SGD, Optimizer
+from trainers.precision import Precision
 from trainers.regularizers import NoRegularizer, Regularizer
 from trainers.selection import InOrder, Selection
 from trainers.stopping import Epochs, Stop
@@ -22,7 +23,7 @@ from trainers.stopping import Epochs, Stop
 
 @setting
 class Supervised(Spec, kind="supervised"):
-    """Config of `trainers.supervised.train`.
+    """Config of `trainers.supervised.train`, and of `turns` there.
 
     Attributes:
         data: The data set, its split rule and normalisation.
@@ -48,6 +49,8 @@ class Supervised(Spec, kind="supervised"):
         after_step: What is done to the weights after every step.
         gradient_norms_every: Steps between two measurements of the gradient norms of old and of new examples;
             0 for none. Changes no weights, but which rows have norms, and `train_seconds`, which counts them.
+        precision: To how many digits the products of a step, and of evaluations, are rounded; weights and all
+            that is stored stay float32 (`trainers.precision`). tf32 needs a card that has it.
 
     Class attributes:
         version: Of the numbers that `train` gives. Raise it whenever the same config gives others;
@@ -71,8 +74,10 @@ class Supervised(Spec, kind="supervised"):
     augmentation: Augmentation = field_later(NoAugmentation())
     after_step: AfterStep = field_later(NoChange())
     gradient_norms_every: Annotated[int, Field(ge=0)] = field_later(0)
+    precision: Precision = field_later("fp32")
 
     trainer: ClassVar[str] = "trainers.supervised:train"
+    turns: ClassVar[str] = "trainers.supervised:turns"
     version: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
@@ -114,7 +119,8 @@ class Supervised(Spec, kind="supervised"):
         for name in ("data", "model", "init", "optimizer", "regularizer", "selection", "augmentation", "after_step"):
             columns |= getattr(self, name).columns(name)
         plain = {
-            name: getattr(self, name) for name in ("seed", "round", "examples", "lr", "batch_size", "old_examples")
+            name: getattr(self, name)
+            for name in ("seed", "round", "examples", "lr", "batch_size", "old_examples", "precision")
         }
         return columns | plain | {"fraction": self.examples / self.data.fit_size, "stop": str(self.stop)}
 

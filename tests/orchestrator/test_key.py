@@ -155,6 +155,16 @@ def test_a_later_field_at_its_default_is_not_part_of_the_key() -> None:
     assert "water" in canonical_text(Tea(water="spring"))
 
 
+def test_a_revision_changes_the_keys_of_what_has_it_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Old numbers of a setting that now gives others must not be found, and all others must."""
+    parts = [Order(Coffee(7), others=(Tea("black", (1,)),)), Order(Coffee(7))]
+    before = [content_key(part) for part in parts]
+
+    monkeypatch.setattr(Tea, "revision", 2)
+
+    assert [content_key(part) == key for part, key in zip(parts, before, strict=True)] == [False, True]
+
+
 def test_a_class_without_a_kind_of_its_own_has_no_key() -> None:
     """A subclass that takes over its base's kind would be given its base's results."""
 

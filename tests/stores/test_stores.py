@@ -30,6 +30,18 @@ def rows(store: Store) -> object:
     return json.loads((HERE / f"{Path(store.root).name}.json").read_text())
 
 
+def read(store: Store) -> object:
+    """What its tables hold now, without the columns that have come since and are empty."""
+    then, now = rows(store), rows_of(store)
+    assert isinstance(then, dict)
+    known = {table: held[0].keys() for table, held in then.items()}
+    kept = {
+        table: [{name: v for name, v in row.items() if name in known[table] or v is not None} for row in held]
+        for table, held in now.items()
+    }
+    return {table: sorted(held, key=lambda row: json.dumps(row, sort_keys=True)) for table, held in kept.items()}
+
+
 def test_there_is_a_store_of_each_format() -> None:
     """A format without one may be broken by anybody."""
     assert FORMATS == ["format-1", "format-2"]
@@ -37,7 +49,7 @@ def test_there_is_a_store_of_each_format() -> None:
 
 def test_its_rows_are_those_that_it_held(golden: Store) -> None:
     """If this fails, results already paid for cannot be read any more: give a new column a null for old files."""
-    assert rows_of(golden) == rows(golden)
+    assert read(golden) == rows(golden)
 
 
 def test_there_is_nothing_left_to_do(golden: Store, lab: Lab) -> None:
@@ -69,6 +81,6 @@ def test_it_is_compacted(golden: Store) -> None:
     """What older versions wrote gets as fast as what is new."""
     golden.compact()
 
-    assert rows_of(golden) == rows(golden)
+    assert read(golden) == rows(golden)
     assert golden.files.list("stages") == golden.files.list("epochs") == golden.files.list("cells") == []
     assert len(golden.committed()) == 7

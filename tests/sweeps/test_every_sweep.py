@@ -172,6 +172,14 @@ def test_caps_reach_every_stage(name: str) -> None:
 
 
 @every_sweep
+def test_the_precision_reaches_every_training(name: str) -> None:
+    """An axis of any sweep; a first round in fp32 would be half an answer, under the name of a whole one."""
+    configs = [stage.config for stage in planned(name, precision=["bf16"]).stages]
+
+    assert {config.precision for config in configs if hasattr(config, "stop")} == {"bf16"}
+
+
+@every_sweep
 def test_its_small_form_still_varies_what_it_is_about(name: str) -> None:
     """A figure with one value on an axis shows nothing; only what it costs may shrink."""
     full = sweep(name)

@@ -77,6 +77,7 @@ def test_the_first_round_has_the_settings_of_the_second_unless_it_is_given_its_o
         ("evaluate_every", 0),
         ("augmentation", CropFlipJitter()),
         ("after_step", ShrinkPerturbEachStep(shrink=0.9999, perturb=0)),
+        ("precision", "bf16"),
     ],
     ids=str,
 )

@@ -252,7 +252,9 @@ def test_no_cap_is_no_change(protocol: Protocol) -> None:
 
 @every_protocol
 @pytest.mark.parametrize(
-    ("name", "value"), [("lr", 0.5), ("batch_size", 7), ("model", MLP()), ("optimizer", Adam(beta1=0.5))], ids=str
+    ("name", "value"),
+    [("lr", 0.5), ("batch_size", 7), ("model", MLP()), ("optimizer", Adam(beta1=0.5)), ("precision", "bf16")],
+    ids=str,
 )
 def test_settings_reach_every_training(protocol: Protocol, name: str, value: object) -> None:
     """A source, or a first round, that is trained otherwise answers another question."""

@@ -24,7 +24,7 @@ import torch
 
 from orchestrator.stage import Stage
 from sweeps import quickstart
-from tests.trainers.made import run
+from tests.trainers.made import run, without_times
 from trainers.inits import RandomInit, ShrinkPerturb, WarmStart
 
 GOLDEN = Path(__file__).with_name("golden.json")
@@ -51,8 +51,7 @@ def trained() -> dict[str, dict[str, Any]]:
     for name, stage in stages().items():
         outcome = run(stage.config, parent)
         parent = parent or outcome.state
-        rows = [{n: v for n, v in row.items() if n != "train_seconds"} for row in outcome.epochs]
-        metrics = {n: v for n, v in outcome.metrics.items() if n != "train_seconds"}
+        rows, metrics = without_times(outcome)
         found[name] = {"rows": rows, "metrics": metrics, "weights": digest(outcome.state)}
     return found
 

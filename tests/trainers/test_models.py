@@ -10,6 +10,7 @@ from torch import nn
 from orchestrator.expressions import parse_values
 from orchestrator.spec import Spec
 from trainers.models import MLP, LinearSVM, Logistic, Model, ResNet18
+from trainers.networks import FirstLinear
 from trainers.seeds import stream
 
 MEMBERS = [made for made in Spec.members.values() if issubclass(made, Model) and made.__module__ == Model.__module__]
@@ -116,7 +117,7 @@ def test_the_activation_stands_after_every_hidden_layer(activation: str, layer: 
     """Two linear layers without one between them are one linear layer."""
     kinds = [type(part) for part in build(MLP(depth=2, activation=activation))]
 
-    assert kinds == [nn.Flatten, nn.Linear, layer, nn.Linear, layer, nn.Linear]
+    assert kinds == [nn.Flatten, FirstLinear, layer, nn.Linear, layer, nn.Linear]
 
 
 def test_both_linear_models_start_alike() -> None:

@@ -13,7 +13,7 @@ from orchestrator.columns import STAGES
 from orchestrator.errors import ConfigError
 from orchestrator.key import canonical_text
 from orchestrator.stage import Stage
-from orchestrator.worker import load_trainer
+from orchestrator.trainer import load_trainer
 from tests.trainers.made import FIRST, second
 from trainers import supervised
 from trainers.after_step import ShrinkPerturbEachStep
@@ -45,6 +45,7 @@ OTHER = {
     "augmentation": CropFlipJitter(),
     "after_step": ShrinkPerturbEachStep(shrink=0.99, perturb=0.0),
     "gradient_norms_every": 5,
+    "precision": "bf16",
 }
 
 
@@ -159,11 +160,12 @@ def test_work_grows_with_examples_and_epochs() -> None:
 def test_the_trainer_named_is_the_page() -> None:
     """The dotted path is in every key; a worker finds the function by it."""
     assert load_trainer(Supervised.trainer) is supervised.train
+    assert load_trainer(Supervised.turns) is supervised.turns
 
 
-def test_train_reads_top_to_bottom() -> None:
+def test_the_page_reads_top_to_bottom() -> None:
     """The page is what a researcher checks before trusting a number: one screen and a half, epoch and batch."""
-    lines = inspect.getsource(supervised.train).splitlines()
+    lines = inspect.getsource(supervised.page).splitlines()
     deepest = max(len(line) - len(line.lstrip()) for line in lines if not line.lstrip().startswith((")", "]", "}")))
 
     assert len(lines) < 90
