@@ -13,7 +13,7 @@ from orchestrator.quantities import Cells, Group
 
 ALWAYS = (  # what a group shares, besides the sweep's own axes; not init, because that is what claims compare
     *("data_text", "model_text", "optimizer_text", "lr", "batch_size", "regularizer_text", "stop"),
-    *("augmentation_text", "after_step_text", "selection_text"),
+    *("augmentation_text", "after_step_text", "selection_text", "precision"),
 )
 QUIET = ("evaluate_every", "gradient_norms_every")  # how often is looked at the network, which changes no result
 Address = Mapping[str, Any]
@@ -66,8 +66,9 @@ def is_at(cell: Row, address: Address, across: Collection[str]) -> bool:
 
 
 def trained(row: Row, results: Results) -> Row:
-    """A row with the data set that its stage was trained on."""
-    return {**row, "data_text": results.stages[row["key"]]["data_text"]}
+    """A row with the data set that its stage was trained on, and the precision: before there was a choice, fp32."""
+    unsaid = {"precision": "fp32"} if row.get("precision", "") is None else {}
+    return {**row, **unsaid, "data_text": results.stages[row["key"]]["data_text"]}
 
 
 def is_meant(row: Row, only: Cells) -> bool:

@@ -19,7 +19,7 @@ from orchestrator.stage import Stage
 from orchestrator.store import Store
 from orchestrator.totals import Rows, named, per_axis, seconds, spent
 
-READ = ("key", "error", "attempts", *MEASURED)  # columns of the table `stages`
+READ = ("key", "error", "attempts", "train_seconds", *MEASURED)  # columns of the table `stages`
 NOT_ITSELF = (Status.DONE, Status.DIVERGED, Status.FAILED)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from orchestrator.stage import Stage
 from orchestrator.sweep import Trial
@@ -36,6 +38,11 @@ class Plan:
     def done(self) -> int:
         """Number of stages that need no work."""
         return len(self.stages) - len(self.to_run)
+
+    @cached_property
+    def uses(self) -> Mapping[str, int]:
+        """By key of a stage, how many trials need it."""
+        return Counter(key for trial in self.trials for key in stages_of(trial))
 
 
 def plan(trials: Iterable[Trial], done: Collection[str] = (), startable: Collection[str] | None = None) -> Plan:

@@ -15,6 +15,7 @@ from orchestrator.terminal import clean, print_table
 
 if TYPE_CHECKING:
     from orchestrator.doctor import Finding
+    from orchestrator.estimate import Estimate
     from orchestrator.launch import Summary
     from orchestrator.plan import Plan
     from orchestrator.sweep import Sweep
@@ -29,8 +30,10 @@ TOLD = {  # columns of its tables, and what counts there
 }
 
 
-def plan_facts(planned: Plan, seconds: float | None) -> dict[str, Any]:
-    """What ``plan --json`` prints."""
+def plan_facts(planned: Plan, estimate: Estimate) -> dict[str, Any]:
+    """What ``plan --json`` prints; `estimate` from what the store has measured."""
+    from orchestrator.totals import Sharing
+
     return {
         "cells": planned.cells,
         "trials": len(planned.trials),
@@ -38,7 +41,8 @@ def plan_facts(planned: Plan, seconds: float | None) -> dict[str, Any]:
         "stages_without_sharing": planned.stages_without_sharing,
         "done": planned.done,
         "to_run": len(planned.to_run),
-        "estimated_seconds": seconds,
+        "estimated_seconds": estimate.total_seconds(planned.to_run, planned.follows),
+        "sharing": Sharing.of(planned, estimate).facts(),
     }
 
 
@@ -53,9 +57,28 @@ def print_plan(sweep: Sweep, facts: dict[str, Any]) -> None:
         print(f"  {name}: {', '.join(map(str, values))}")
     print(f"{facts['cells']} cells x {len(sweep.seeds)} seeds = {facts['trials']} trials")
     print(f"{facts['stages']} stages, {facts['stages_without_sharing']} without sharing")
+    print(sharing_text(facts["sharing"]))
     print(f"{facts['done']} done, {facts['to_run']} to run")
     print(f"work left, on one worker: {cost}")
     print(*facts.get("tree", []), sep="\n", end="\n" if "tree" in facts else "")
+
+
+def sharing_text(facts: Mapping[str, Any]) -> str:
+    """What sharing saves of a whole sweep: worker time where that is known, else examples and epochs alone."""
+    from orchestrator.progress import duration
+
+    saved, spent = facts["examples_saved"], facts["examples"]
+    if facts["seconds_saved"] is not None:
+        saved, spent = facts["seconds_saved"], facts["seconds"]
+    if not saved:
+        return "sharing saves nothing: no two trials have a stage, or the beginning of one, in common"
+    share = f"{saved / (saved + spent):.0%}"
+    if facts["seconds_saved"] is not None:
+        return f"sharing saves {duration(saved)} of {duration(saved + spent)} of worker time ({share})"
+    return (
+        f"sharing saves {share} of the training, counted in examples times epochs at the most ({saved:,} of "
+        f"{saved + spent:,}); hours are not known yet: nothing like some stages was measured"
+    )
 
 
 def print_end(summaries: Sequence[Summary], sweep: str, store: str | None, running: Running, as_json: bool) -> int:

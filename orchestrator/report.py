@@ -17,6 +17,7 @@ from orchestrator.figures.results import Figure, Results, Row, Tables, read
 from orchestrator.figures.scatter import Scatter
 from orchestrator.figures.style import by_size
 from orchestrator.overview import grouped
+from orchestrator.totals import seconds_alone
 
 if TYPE_CHECKING:
     from orchestrator.store import Store
@@ -133,10 +134,11 @@ def trials(tables: Tables, sweep: str) -> list[frozenset[str]]:
 
 
 def cost_of(trials: Sequence[frozenset[str]], stages: Mapping[str, Row], keys: set[str]) -> Cost:
-    """What the stages `keys` took, and what they would have taken more if no trial shared any."""
+    """What the stages `keys` took, and what they would have taken more if no trial shared any, be it a part of one."""
     uses = Counter(key for trial in trials for key in trial)
     took = {key: stages[key]["wall_seconds"] or 0.0 for key in keys}
-    saved = sum((count - 1) * took[key] for key, count in uses.items() if stages[key]["status"] != "failed")
+    final = [(stages[key], count) for key, count in uses.items() if stages[key]["status"] != "failed"]
+    saved = sum(count * seconds_alone(row) - (row["wall_seconds"] or 0.0) for row, count in final)
     return Cost(len(keys), sum(took.values()), saved)
 
 

@@ -256,7 +256,8 @@ def cost_html(report: Report) -> str:
     )
     why = (
         "A stage that several trials need is trained once; saved is what it would have taken again for each of the "
-        "others. A stage of several sweeps counts in each of them, and once in all."
+        "others, and of a stage that went on from the end of another one, the way to there. A stage of several sweeps "
+        "counts in each of them, and once in all."
     )
     return f'<h2 id="cost">Cost</h2><p class="quiet">{why}</p><table><thead>{head}</thead>{told}</table>'
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -17,6 +18,56 @@ from orchestrator.sweep import scalar
 Statuses = Mapping[str, Status]
 Rows = Mapping[str, Mapping[str, Any]]
 GOES_ON = (Status.PENDING, Status.RUNNING, Status.INTERRUPTED)  # what nothing but time stands before
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """What a whole sweep costs beside what it would cost if every trial trained all of its own stages from their start.
+
+    Seconds are a worker's, as `Estimate` expects them, also of stages that are done; None as long as nothing like some
+    of the stages was measured. Examples count in every epoch up to the most that a stage may train for; see
+    `orchestrator.stage.Config.work`.
+
+    Attributes:
+        stages: How many stages sharing saves.
+        examples: Trained on with sharing.
+        examples_alone: Without.
+        seconds: With sharing.
+        seconds_alone: Without.
+    """
+
+    stages: int
+    examples: float
+    examples_alone: float
+    seconds: float | None
+    seconds_alone: float | None
+
+    @classmethod
+    def of(cls, planned: Plan, estimate: Estimate) -> Sharing:
+        """Of all stages of a plan, done or not."""
+        uses, stages, shares = planned.uses, planned.stages, [share_left(s, planned.follows) for s in planned.stages]
+        work = [float(stage.config.work()) for stage in stages]
+        likely = [estimate.seconds(stage) for stage in stages]
+        once = [None if one is None else one * share for one, share in zip(likely, shares, strict=True)]
+        alone = [None if one is None else one * uses[stage.key] for stage, one in zip(stages, likely, strict=True)]
+        return cls(
+            planned.stages_without_sharing - len(stages),
+            sum(one * share for one, share in zip(work, shares, strict=True)),
+            sum(one * uses[stage.key] for stage, one in zip(stages, work, strict=True)),
+            total(once),
+            total(alone),
+        )
+
+    def facts(self) -> dict[str, Any]:
+        """What ``plan --json`` says of it."""
+        known = self.seconds is not None and self.seconds_alone is not None
+        return {
+            "stages_saved": self.stages,
+            "examples": round(self.examples),
+            "examples_saved": round(self.examples_alone - self.examples),
+            "seconds": self.seconds,
+            "seconds_saved": self.seconds_alone - self.seconds if known else None,  # type: ignore[operator] # as known
+        }
 
 
 def named(counts: Mapping[Status, int]) -> dict[str, int]:
@@ -76,17 +127,20 @@ def seconds(
 
     Returns:
         ``seconds_saved``: worker seconds that the done stages would have cost more, had every trial trained its own:
-        a stage that k trials share saves k - 1 times its seconds. ``seconds_saved_at_end``: the same for all stages,
+        a stage that k trials share saves k - 1 times its seconds, and one that went on from another's end saves the way
+        to there, see `seconds_alone`. ``seconds_saved_at_end``: the same for all stages,
         estimated where not measured. ``seconds_left``: of a clock, if as many ``workers`` go on as hold stages now,
         or one; at least what the longest chain of stages takes. The last two are None as long as nothing like some of
         the stages was measured.
     """
-    uses = Counter(key for trial in planned.trials for key in stages_of(trial))
-    took = {key: rows[key]["wall_seconds"] or 0.0 for key, status in statuses.items() if status.is_final}
-    ahead = expected(planned, [stage for stage in planned.stages if stage.key not in took], rows)
+    uses = planned.uses
+    done = {key: rows[key] for key, status in statuses.items() if status.is_final}
+    whole = expected([stage for stage in planned.stages if stage.key not in done], rows)
+    shares = {stage.key: share_left(stage, planned.follows) for stage in planned.stages if stage.key in whole}
+    ahead = {key: None if one is None else one * shares[key] for key, one in whole.items()}
     workers = max(1, sum(status is Status.RUNNING for status in statuses.values()))
-    saved = sum((uses[key] - 1) * one for key, one in took.items())
-    later = total([None if one is None else (uses[key] - 1) * one for key, one in ahead.items()])
+    saved = sum(uses[key] * seconds_alone(row) - (row["wall_seconds"] or 0.0) for key, row in done.items())
+    later = total([None if one is None else (uses[key] - shares[key]) * one for key, one in whole.items()])
     left = [stage for stage in planned.stages if statuses[stage.key] in GOES_ON]
     begun = {key: spent(note, statuses[key], now) for key, note in notes.items()}
     return {
@@ -97,13 +151,22 @@ def seconds(
     }
 
 
-def expected(planned: Plan, stages: Sequence[Stage], rows: Rows) -> dict[str, float | None]:
-    """Seconds that each of `stages` may take on one worker, by key; None if nothing like it was measured."""
+def seconds_alone(row: Mapping[str, Any]) -> float:
+    """Seconds of a worker that a stage would have taken from its start, by its row of the table `stages`.
+
+    Of a stage that went on from the end of another one, `wall_seconds` has only the rest of the way, `train_seconds`
+    all of it: what the way to there took in training, without its evaluations, is added.
+    """
+    took, earlier = float(row["wall_seconds"] or 0.0), row.get("continued_from") or 0
+    if not earlier:
+        return took
+    return took + float(row["train_seconds"] or 0.0) * float(earlier / row["epochs"])
+
+
+def expected(stages: Sequence[Stage], rows: Rows) -> dict[str, float | None]:
+    """Seconds that each of `stages` may take from its start on one worker, by key; None if nothing alike was."""
     estimate = Estimate(rows.values() if stages else ())  # to learn from 10,000 rows takes a while
-    whole = {stage: estimate.seconds(stage) for stage in stages}
-    return {
-        stage.key: None if one is None else one * share_left(stage, planned.follows) for stage, one in whole.items()
-    }
+    return {stage.key: estimate.seconds(stage) for stage in stages}
 
 
 def total(parts: Sequence[float | None]) -> float | None:

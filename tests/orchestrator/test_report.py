@@ -77,6 +77,16 @@ def test_a_failed_stage_saves_nothing() -> None:
     assert cost_of([frozenset("a"), frozenset("a")], stages, {"a"}).saved == 0
 
 
+def test_the_way_that_another_stage_had_gone_is_saved_too() -> None:
+    """Of a stage of 10 epochs that went on from one of 8, only the last two took its worker's time."""
+    made = {"parent": None, "status": "done", "epochs": 8, "wall_seconds": 8.0}
+    stages = {"a": made, "b": {**made, "epochs": 10, "continued_from": 8, "wall_seconds": 2.0, "train_seconds": 5.0}}
+
+    cost = cost_of([frozenset("a"), frozenset("b")], stages, {"a", "b"})
+
+    assert (cost.spent, cost.saved) == (10.0, 4.0)
+
+
 def test_a_lineage_ends_where_a_parent_is_not_there() -> None:
     """A half-finished sweep has children whose parents' rows were set aside."""
     assert Tables(open_store("nowhere"), {}, {}, {"b": {"parent": "a"}}).lineage("b") == ["b"]

@@ -8,10 +8,14 @@ from typing import Any
 
 import pytest
 
+from orchestrator import Stage
+from orchestrator.estimate import Estimate
 from orchestrator.plan import Plan, plan
+from orchestrator.printing import sharing_text
 from orchestrator.seam import Status
-from orchestrator.totals import per_axis, seconds
-from tests.orchestrator.fake_trainer import made_sweep, two_rounds
+from orchestrator.sweep import Trial
+from orchestrator.totals import Sharing, per_axis, seconds
+from tests.orchestrator.fake_trainer import Walk, made_sweep, two_rounds
 from tests.orchestrator.made_store import made_row
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -29,6 +33,11 @@ def rows(statuses: Mapping[str, Status]) -> dict[str, dict[str, Any]]:
 def told(statuses: Mapping[str, Status], planned: Plan = PLANNED, **notes: Mapping[str, Any]) -> dict[str, Any]:
     """The seconds of the made sweep."""
     return seconds(planned, statuses, rows(statuses), notes, NOW)
+
+
+def lengths(*epochs: int) -> Plan:
+    """First rounds of several lengths, each of which goes on from the shorter ones."""
+    return plan(Trial({}, 0, [Stage(Walk(epochs=n), extendable=True)]) for n in epochs)
 
 
 def but(**others: Status) -> dict[str, Status]:
@@ -125,3 +134,49 @@ def test_without_a_measured_stage_the_time_left_is_unknown() -> None:
     seen = told(dict.fromkeys(ALL_DONE, Status.PENDING))
 
     assert (seen["seconds_saved"], seen["seconds_saved_at_end"], seen["seconds_left"]) == (0.0, None, None)
+
+
+def test_a_stage_that_goes_on_from_another_saves_the_way_to_there() -> None:
+    """Figure 4's 70 first rounds are one run: counted by stages alone, sharing would have saved nothing."""
+    planned = lengths(2, 8)
+    short, long = planned.stages
+    went_on = {"epochs": 8, "continued_from": 2, "train_seconds": 12.0}  # the other one's 2 epochs in it
+    made = {short.key: made_row(short) | {"epochs": 2}, long.key: made_row(long) | went_on}
+
+    seen = seconds(planned, dict.fromkeys(made, Status.DONE), made, {}, NOW)
+
+    assert seen["seconds_saved"] == pytest.approx(3.0)
+
+
+def test_a_way_that_is_still_to_be_gone_is_saved_in_the_end() -> None:
+    """A launch of which one first round is done foretells what the others save."""
+    planned = lengths(2, 8)
+    short, long = planned.stages
+    made = {short.key: made_row(short) | {"epochs": 2}}
+
+    seen = seconds(planned, {short.key: Status.DONE, long.key: Status.PENDING}, made, {}, NOW)
+
+    whole = Estimate(made.values()).seconds(long)
+    assert whole
+    assert (seen["seconds_saved"], seen["seconds_saved_at_end"]) == (0.0, pytest.approx(whole * 2 / 8))
+
+
+def test_a_plan_says_which_share_of_the_training_is_saved() -> None:
+    """Before anything was measured, epochs tell more than numbers of stages: two of these differ fourfold."""
+    found = Sharing.of(lengths(2, 8), Estimate([])).facts()
+
+    assert found == {"stages_saved": 0, "examples": 8, "examples_saved": 2, "seconds": None, "seconds_saved": None}
+    assert sharing_text(found).startswith("sharing saves 20% of the training")
+    assert "hours are not known yet" in sharing_text(found)
+
+
+def test_a_plan_says_the_hours_where_they_are_known() -> None:
+    """Nobody decides about a night of a cluster by epochs."""
+    estimate = Estimate(rows(ALL_DONE).values())
+
+    found = Sharing.of(PLANNED, estimate).facts()
+
+    assert (found["seconds"], found["seconds_saved"]) == (pytest.approx(10 * LIKELY), pytest.approx(2 * LIKELY))
+    assert sharing_text({**found, "seconds": 36_000, "seconds_saved": 12_000}) == (
+        "sharing saves 3 h 20 min of 13 h 20 min of worker time (25%)"
+    )
