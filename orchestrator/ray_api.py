@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from typing import Any
 
 SETTINGS = {
@@ -24,14 +26,23 @@ import ray  # noqa: E402 - Ray reads the settings above while it is imported
 from ray import cloudpickle, tune  # noqa: E402
 from ray._common.utils import get_default_ray_temp_dir  # noqa: E402
 from ray._private import ray_constants  # noqa: E402
+from ray._private.node import Node  # noqa: E402
 from ray._private.state import state  # noqa: E402
+from ray.air._internal import usage  # noqa: E402
+from ray.air.execution import FixedResourceManager  # noqa: E402
 from ray.exceptions import RayError  # noqa: E402
+from ray.tune.execution import tune_controller  # noqa: E402
 from ray.tune.search import Searcher  # noqa: E402
 
 __all__ = ["RayError", "Searcher", "cloudpickle", "ray", "tune"]
 
+# Tune counts its users' kinds of callbacks for Ray's makers, and imports mlflow and wandb to know theirs: 2 s a launch.
+_usage: Any = usage
+_usage.tag_callbacks = lambda _callbacks: False
+
 _raylet: Any = ray._raylet  # compiled, and without types
 TRIES = "RAY_gcs_server_port_wait_time_s"  # to join a cluster, about a second each
+NOT_NEEDED = ("start_monitor", "start_log_monitor", "start_api_server")
 LAUNCHER_LABEL = "ray.io/node-group"  # of nodes that `ray up`, KubeRay or another launcher started
 
 
@@ -49,6 +60,37 @@ def has_token() -> bool:
 def stay_on_loopback(is_on: bool) -> None:
     """Whether a cluster that is started next binds all its ports to 127.0.0.1, which is Ray's way on other systems."""
     ray_constants.ENABLE_RAY_CLUSTER = not is_on
+
+
+@contextlib.contextmanager
+def few_daemons() -> Iterator[None]:
+    """A cluster that is started meanwhile has no autoscaler, no dashboard and nobody who passes its logs on.
+
+    One machine cannot grow, what workers print stays in their files, and each would take half a second to start.
+    """
+    before = {name: getattr(Node, name) for name in NOT_NEEDED if hasattr(Node, name)}
+    for name in before:
+        setattr(Node, name, lambda _node, **_options: None)
+    try:
+        yield
+    finally:
+        for name, method in before.items():
+            setattr(Node, name, method)
+
+
+@contextlib.contextmanager
+def counted_resources() -> Iterator[None]:
+    """Tune counts what its trials use, meanwhile, and reserves nothing: on one machine there is nothing to place.
+
+    A placement group costs a worker process, which looks whether it is there, and the time to start one.
+    """
+    controller: Any = tune_controller
+    before = controller.PlacementGroupResourceManager
+    controller.PlacementGroupResourceManager = FixedResourceManager
+    try:
+        yield
+    finally:
+        controller.PlacementGroupResourceManager = before
 
 
 def logs_folder() -> str:

@@ -29,7 +29,9 @@ from orchestrator.ray_api import (
     TRIES,
     RayError,
     autoscaler_status,
+    counted_resources,
     draining_nodes,
+    few_daemons,
     has_second_autoscaler,
     has_token,
     logs_folder,
@@ -39,6 +41,7 @@ from orchestrator.ray_api import (
 )
 
 KNOCK_S = 5.0
+PRESTART: dict[str, str | None] = {"RAY_prestart_worker_first_driver": "0"}  # of workers that no stage would get
 JOIN_TRIES = "6"  # then a cluster that lets nobody in is given up
 STARTS = 3  # of Ray on this machine: it gives its daemons 30 s, in which one that does much else may not start them
 FOR_WORKERS = ("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO",)  # what also holds where others started the cluster
@@ -117,7 +120,8 @@ COMMON: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "con
 @contextlib.contextmanager
 def own_cluster(cores: int) -> Iterator[None]:
     """A cluster on this machine that nobody else can reach."""
-    with environment({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_AUTH_TOKEN_PATH": None}):
+    closed = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_AUTH_TOKEN_PATH": None}
+    with environment(closed | PRESTART), counted_resources():
         start(cores)
         yield
 
@@ -132,7 +136,8 @@ def start(cores: int) -> None:
         before = children()
         stay_on_loopback(True)
         try:
-            ray.init("local", num_cpus=cores, include_dashboard=False, _node_ip_address="127.0.0.1", **COMMON)
+            with few_daemons():
+                ray.init("local", num_cpus=cores, include_dashboard=False, _node_ip_address="127.0.0.1", **COMMON)
             return
         except Exception as error:  # Ray's, of this very type, where its daemons do not come up in 30 s
             end(children() - before)  # Ray leaves those that did; they would only make the machine slower

@@ -6,20 +6,25 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from ray._private.node import Node as RayNode
+from ray.air.execution import FixedResourceManager, PlacementGroupResourceManager
+from ray.tune.execution import tune_controller
 
 from orchestrator import ray_cluster
 from orchestrator.errors import ConfigError
-from orchestrator.ray_api import RayError
+from orchestrator.ray_api import RayError, counted_resources, few_daemons
 from orchestrator.ray_cluster import (
     Node,
     environment,
     grows,
     host_and_port,
     live_nodes,
+    own_cluster,
     refused,
     start,
     travelling_code,
@@ -164,3 +169,46 @@ def test_ray_that_never_starts_is_one_clear_word(busy: Daemons) -> None:
 
     with pytest.raises(ConfigError, match=r"tried 3 times: .*timed out.*session_latest/logs.*--backend inprocess"):
         start(2)
+
+
+def test_ray_starts_without_what_one_machine_does_not_need() -> None:
+    """Three processes that nobody asks anything would each take half a second from the first stage."""
+    names = ("start_monitor", "start_log_monitor", "start_api_server")
+    before = {name: vars(RayNode)[name] for name in names}  # if one is missing: see what this release of Ray starts
+
+    with few_daemons():
+        assert [getattr(RayNode, name)(None) for name in names] == [None] * 3
+        RayNode.start_api_server(None, include_dashboard=False, raise_on_failure=False)
+
+    assert {name: vars(RayNode)[name] for name in names} == before
+
+
+def test_a_cluster_that_others_started_is_asked_for_places() -> None:
+    """Its autoscaler sees placement groups; it would never start a node for what is only counted."""
+    names: Any = vars(tune_controller)
+    with counted_resources():
+        assert names["PlacementGroupResourceManager"] is FixedResourceManager
+
+    assert names["PlacementGroupResourceManager"] is PlacementGroupResourceManager
+
+
+def test_own_cluster_counts_and_starts_no_worker_before_a_stage_needs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers that Ray starts early are never given a stage, but import all that one needs."""
+    seen: list[Any] = []
+    monkeypatch.setattr(ray_cluster, "start", lambda _: seen.append(os.environ.get(*ray_cluster.PRESTART)))
+
+    with own_cluster(2):
+        seen.append(vars(tune_controller)["PlacementGroupResourceManager"])
+
+    assert seen == ["0", FixedResourceManager]
+
+
+def test_tune_counts_no_callbacks_for_others() -> None:
+    """To know theirs it imports mlflow and wandb where they are installed: two seconds of every launch."""
+    code = (
+        "import sys; from orchestrator.ray_api import tune; from ray.air._internal import usage\n"
+        "usage.tag_callbacks([tune.Callback()]); print({'mlflow', 'wandb'} & {*sys.modules})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "set()"
