@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import contextlib
 import heapq
 import time
 import zlib
@@ -11,10 +12,11 @@ from collections.abc import Callable
 from functools import partial
 
 from orchestrator.files import log
+from orchestrator.pack import Pack
 from orchestrator.schedule import Schedule
 from orchestrator.seam import Status
 from orchestrator.store import Store
-from orchestrator.worker import Handout, Options, Report, run_stage
+from orchestrator.worker import Handout, Options, Report
 
 OnReport = Callable[[Report, list[str]], None]
 Note = Callable[..., None]  # kind of an event, and its facts by name
@@ -27,7 +29,7 @@ LOOK_AGAIN_S = 0.1  # at whether the launch was stopped, while all that is left 
 class Backend(abc.ABC):
     """Executes the stages of a schedule.
 
-    A backend hands out what the schedule gives it, runs it with `orchestrator.worker.run_stage`,
+    A backend hands out what the schedule gives it, runs it with an `orchestrator.pack.Pack`,
     and settles every report with a `Settler`. The store, not the backend, knows what is done: a
     backend that dies in the middle loses nothing but the epochs since the last checkpoints.
     """
@@ -155,16 +157,19 @@ def settler(schedule: Schedule, store: Store, options: Options, on_report: OnRep
 
 
 class InProcessBackend(Backend):
-    """One stage after the other in this process: no start-up, and a debugger can step in."""
+    """One pack of stages in this process, by default one stage after the other; a debugger can step in."""
 
     workers = 1
 
     def run(self, schedule: Schedule, store: Store, options: Options, on_report: OnReport) -> None:
         """See `Backend.run`."""
         settles = settler(schedule, store, options, on_report)
-        while not schedule.is_over:
-            settles.due()
-            if (stage := schedule.next_ready()) is not None:
-                settles.settle(run_stage(Handout.of(stage), store, options))
-            elif (wait := settles.next_due()) is not None:
-                time.sleep(min(wait, LOOK_AGAIN_S))  # and look whether the launch was stopped meanwhile
+        with contextlib.closing(Pack(store, options, options.pack_size)) as pack:
+            while not schedule.is_over:
+                settles.due()
+                while pack.room and (stage := schedule.next_ready()) is not None:
+                    pack.add([Handout.of(stage)])
+                for report in pack.turn():
+                    settles.settle(report)
+                if pack.is_empty and not schedule.ready and (wait := settles.next_due()) is not None:
+                    time.sleep(min(wait, LOOK_AGAIN_S))  # and look whether the launch was stopped meanwhile

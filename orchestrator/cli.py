@@ -81,7 +81,7 @@ def plan_command(
     Running(backend, address, data_root=data_root)  # so that a launch's command line can be tried with plan first
     found, _ = prepare(sweep, axis, seeds, small)
     planned, estimate = plan_sweep(found.sweep, opened(store))
-    facts = plan_facts(planned, estimate.total_seconds(planned.to_run, planned.follows))
+    facts = plan_facts(planned, estimate)
     if tree:
         from orchestrator.tree import tree_lines
 

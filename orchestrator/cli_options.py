@@ -115,6 +115,23 @@ HangAfter = Annotated[
     ),
 ]
 
+PackSize = Annotated[
+    int,
+    typer.Option(
+        "--pack-size",
+        min=1,
+        help="Stages that train in one process by turns, sharing its part of a GPU. Not measured on a card yet, so 1 "
+        "by default; on a CPU more than 1 gains nothing.",
+    ),
+]
+CudaGraphs = Annotated[
+    bool,
+    typer.Option(
+        "--cuda-graphs/--no-cuda-graphs",
+        help="Capture a step on CUDA once and launch it as one graph. Not measured on a card yet, so off by default.",
+    ),
+]
+
 
 def running_of(  # noqa: PLR0913, PLR0917 - one argument an option
     data_root: DataRoot = None,
@@ -127,6 +144,8 @@ def running_of(  # noqa: PLR0913, PLR0917 - one argument an option
     checkpoint_every: CheckpointEvery = 60.0,
     retries: Retries = 2,
     hang_after: HangAfter = 1800.0,
+    cuda_graphs: CudaGraphs = False,
+    pack_size: PackSize = 1,
 ) -> Running:
     """The options of every command that trains."""
     return Running(
@@ -140,6 +159,8 @@ def running_of(  # noqa: PLR0913, PLR0917 - one argument an option
         checkpoint_every,
         retries,
         hang_after,
+        cuda_graphs,
+        pack_size,
     )
 
 

@@ -68,6 +68,7 @@ STAGES = (
     Column("augmentation_text", "text", "", "The augmentation as it is written in a sweep.", later=True),
     Column("after_step", "text", "", "Kind of change to the weights after every step.", later=True),
     Column("after_step_text", "text", "", "That change as it is written in a sweep.", later=True),
+    Column("precision", "text", "", "Rounding of products in its steps: fp32, tf32 or bf16.", later=True),
     Column("statistics", "text", "", "BatchNorm statistics of a network measured as it is.", later=True),
     Column("status", "text", "", "done, diverged (its loss became NaN or infinite) or failed.", nullable=False),
     Column("stop_reason", "text", "", "Which rule ended it; null if it failed."),
@@ -75,7 +76,8 @@ STAGES = (
     Column("continued_from", "integer", "epochs", "Of them, made by a stage that ended on its way.", later=True),
     Column("steps", "integer", "steps", "Optimizer steps that were made."),
     Column("examples_seen", "integer", "examples", "Training examples processed, each as often as it was used."),
-    Column("train_seconds", "number", "s", "Time spent on training alone, without evaluation and checkpoints."),
+    Column("train_seconds", "number", "s", "Time spent on training alone, no evaluation; of a pack, its share."),
+    Column("solo_step_seconds", "number", "s", "Time of one of its steps with its device to itself.", later=True),
     Column("wall_seconds", "number", "s", "Time from its start to its commit, all attempts that count together."),
     Column("train_accuracy", "number", "fraction", "Accuracy on the examples it was trained on, at its end."),
     Column("train_loss", "number", "nats", "Mean loss on the examples it was trained on, at its end."),
@@ -114,6 +116,10 @@ CELLS = (
     Column("round", "integer", "", "Round of the trial that is reported, from 0.", nullable=False),
     Column("key", "text", "", "Key of the stage whose result is reported.", nullable=False),
 )
+DERIVED = (
+    Column("solo_seconds", "number", "s", "steps times solo_step_seconds: its training as if its device were its own."),
+)
+"""What the view `results` has beside the columns of `cells` and `stages`."""
 TABLES: dict[str, tuple[Column, ...]] = {"stages": STAGES, "epochs": EPOCHS, "cells": CELLS}
 TABLE_SENTENCES = {
     "results": "One row for each cell, seed and reported round of a sweep that is committed or failed: `cells` joined "
@@ -143,7 +149,7 @@ SETTINGS = (
     *("optimizer", "optimizer_text", "lr", "batch_size", "weight_decay"),
     *("regularizer", "regularizer_text", "regularizer_size", "seed", "round"),
     *("selection", "selection_text", "augmentation", "augmentation_text", "after_step", "after_step_text"),
-    "statistics",
+    *("statistics", "precision"),
 )
 
 
@@ -154,8 +160,9 @@ def names(name: TableName) -> tuple[str, ...]:
 
 def results_columns() -> tuple[Column, ...]:
     """Columns of the view `results` without the sweeps' own axes: the cell's, its settings, what its stage measured."""
-    known = {column.name: column for column in (*STAGES, *CELLS)}
+    known = {column.name: column for column in (*STAGES, *CELLS, *DERIVED)}
     fixed = ("sweep", "seed", "round")
     measured = (column.name for column in STAGES if column.name not in (*SETTINGS, "key"))
-    chosen = (*fixed, *(name for name in SETTINGS if name not in fixed), "key", *measured)
+    derived = (column.name for column in DERIVED)
+    chosen = (*fixed, *(name for name in SETTINGS if name not in fixed), "key", *measured, *derived)
     return tuple(known[name] for name in chosen)

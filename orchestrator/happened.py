@@ -117,7 +117,7 @@ def what(event: Event, count: int) -> str:
         "node_draining": f"node {name} was about to be taken away",
         "worker_died": f"{times}a worker on {name} died; its stage was tried again",
         "handed_back": f"{times}a worker on {name} had to leave, and handed its stage back",
-        "not_begun": f"{times}a worker was leaving, had ended or did not start; another one was given its stage",
+        "not_begun": f"{times}a worker was leaving, had ended or did not start; another one took its place",
         "hung": f"{times}a worker on {event.get('host')} made no progress for {event.get('seconds')} s, and was killed",
         "answer_lost": f"{times}the answer of a worker that had committed was lost",
         "lease lost": f"{times}a worker came back after its stage was given to another, and wrote nothing",
@@ -131,6 +131,8 @@ def out_of_memory(event: Event) -> str:
     had, again = event.get("gpus"), event.get("again_gpus")
     if again is None:
         return f"out of device memory with {had:g} GPU: take a smaller batch_size or model, or a larger GPU"
+    if again == had:
+        return f"out of device memory with too many stages on {had:g} GPU, again with fewer: see --pack-size"
     return f"out of device memory with {had:g} GPU, again with {again:g}: --gpus-per-stage {again:g} spares this"
 
 

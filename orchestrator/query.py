@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestrator.columns import SETTINGS, TableName, names
+from orchestrator.columns import DERIVED, SETTINGS, TableName, names
 from orchestrator.errors import ConfigError
 from orchestrator.quoting import nearest, quoted
 from orchestrator.scan import Scan
@@ -251,7 +251,7 @@ def of_size(table: TableName, rows: int) -> str:
 def results_sql(cells: pa.Schema) -> str:
     """The SELECT behind the view `results`, given the columns of `cells`; rows in the order of the cells."""
     measured = [f"s.{quoted(name)}" for name in names("stages") if name not in (*SETTINGS, "key")]
-    columns = ", ".join([*decided(cells), *measured])
+    columns = ", ".join([*decided(cells), *measured, "s.steps * s.solo_step_seconds AS solo_seconds"])
     return f"SELECT {columns} {JOINED} WHERE c.rowid NOT IN (SELECT place FROM {HIDDEN}.again) ORDER BY c.rowid"
 
 
@@ -269,7 +269,7 @@ def again_sql(cells: pa.Schema) -> str:
 def decided(cells: pa.Schema) -> list[str]:
     """The columns of `results` that say which result it is; all others follow from the key."""
     fixed = names("cells")
-    taken = {name.lower() for name in (*names("stages"), *fixed)}
+    taken = {name.lower() for name in (*names("stages"), *fixed, *(column.name for column in DERIVED))}
     axes = [name for name in cells.names if name not in (*SETTINGS, *fixed)]
     chosen = ["c.sweep", "c.seed", "c.round"]
     chosen += [setting_sql(name, cells) for name in SETTINGS if name not in fixed]

@@ -1,4 +1,4 @@
-"""RayBackend: stages as Ray Tune trials.
+"""RayBackend: stages at the places that Ray Tune's trials are.
 
 Tune places trials and reports. What runs, in which order, is
 decided by our schedule through a `Searcher`; what is done is decided by the store. Hence no state
@@ -32,58 +32,32 @@ from orchestrator.ray_api import RayError, cloudpickle, logs_folder, tune
 from orchestrator.ray_cluster import cluster, grows, knock, last_line, live_nodes
 from orchestrator.ray_gate import Gate
 from orchestrator.ray_shapes import AHEAD, MOST, Shape
+from orchestrator.ray_trial import StageTrial
 from orchestrator.ray_watch import Watch
 from orchestrator.schedule import Schedule
 from orchestrator.store import Store
-from orchestrator.worker import LEAVING, Options, Report, leave_on_sigterm, run_stage
+from orchestrator.worker import Options, Report
 
 FIT_ATTEMPTS = 5  # of Tune, one after the other, in which no stage ends
 SHARE = 0.25  # of a GPU, where nothing else is asked for
 
 
-class StageTrial(tune.Trainable):
-    """Ray's trial of one stage. Its process is reused for the next one of the same shape."""
+class Feeding(tune.Stopper):
+    """Where the gate hears what trials report, before Tune asks them for more; it ends those that get no more stages.
 
-    @classmethod
-    def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:
-        """What the gate says that this stage asks for."""
-        return tune.PlacementGroupFactory([config["shape"]])
-
-    def setup(self, config: dict[str, Any]) -> None:
-        """Keep what to run; asked to leave, as on a machine that is taken away, save a checkpoint first."""
-        leave_on_sigterm()
-        self._work = config["work"]
-
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Take the next stage in the same process, in which nothing of the last one is left; unless it must leave."""
-        self._work = new_config["work"]
-        return not LEAVING.is_set()
-
-    def step(self) -> dict[str, Any]:
-        """Run the whole stage; Ray sees one result per trial."""
-        handout, root, options = cloudpickle.loads(self._work)
-        return {"report": run_stage(handout, Store(root), options), "done": True}
-
-    def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Nothing: the store has our checkpoints."""
-
-    def load_checkpoint(self, checkpoint: object) -> None:
-        """Nothing: a stage resumes from the store."""
-
-
-class StopWaiting(tune.Stopper):
-    """Ends Tune when a launch was asked to stop and only waiting trials are left; their nodes may never come."""
+    It ends Tune when nothing is left, or, after a request to stop, only what waits: its node may never come.
+    """
 
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """No trial is stopped for what it reports."""
-        return False
+        """Whether the trial is over."""
+        return self._gate.told(trial_id, result)
 
     def stop_all(self) -> bool:
-        """Whether only waiting trials are left."""
-        return self._gate.is_stopped
+        """Whether nothing is left to wait for."""
+        return self._gate.is_over
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing, as in `Gate`."""
@@ -137,7 +111,7 @@ class RayBackend(Backend):
             gate.over([report.key, *blocked])
             on_report(report, blocked)
 
-        cores = (self.workers or 1) * max(1, math.ceil(self.cpus_per_stage))
+        cores = max(1, math.ceil((self.workers or 1) * self.cpus_per_stage))
         with cluster(self.address, cores), tempfile.TemporaryDirectory(prefix="warmgrid-ray-") as scratch:
             if self.by_value is not None:
                 cloudpickle.register_pickle_by_value(self.by_value)
@@ -177,8 +151,10 @@ class RayBackend(Backend):
 
     @property
     def _most(self) -> int | None:
-        """Stages that Tune may have at once. Our own cluster has no room for more than `workers`: some may wait."""
-        return self.slots if self.address else (self.workers or 1) + AHEAD
+        """Places that Tune may have at once; some wait where our own cluster has no room for more than `workers`."""
+        workers, cpus = self.workers or 1, self.cpus_per_stage
+        has_more = not cpus or int(math.ceil(workers * cpus) / cpus + 1e-9) > workers
+        return self.slots if self.address else workers + (0 if has_more else AHEAD)
 
     def _shape(self, device: str | None) -> Shape:
         """What one stage that may have a GPU asks of Ray.
@@ -221,7 +197,7 @@ class RayBackend(Backend):
                 # A worker on another machine cannot write into our scratch folder; its whole trial would fail for that.
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 callbacks=[watch],
-                stop=StopWaiting(gate),
+                stop=Feeding(gate),
             ),
         )
         tuner.fit()

@@ -1,55 +1,37 @@
-"""Gate: hands Ray Tune the next stage, and tells the schedule what became of it; starts and kills nothing itself."""
+"""Gate: hands Ray Tune the stages of a schedule, and tells it what became of them; starts and kills nothing itself."""
 
 from __future__ import annotations
 
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from orchestrator.backend import Note, Settler, nothing
 from orchestrator.errors import StoreError
 from orchestrator.files import log
 from orchestrator.ray_api import Searcher, cloudpickle
-from orchestrator.ray_shapes import Limits, Shape
+from orchestrator.ray_places import Places, Trial
+from orchestrator.ray_shapes import Shape
 from orchestrator.seam import Status
-from orchestrator.stage import Stage
 from orchestrator.store import Store
 from orchestrator.worker import Handout, Options, Report, committed_report, lost_report
 
 WORKER_DEATHS = 20  # of one stage, before it counts as failed
 DEAD_S = 5.0  # that a killed worker may take to end; it is longer if its machine cannot be reached
-ALIKE = ("data_text", "model_text", "batch_size")  # columns of stages that need about the same memory
-
-
-@dataclass
-class Trial:
-    """A stage that Tune was given.
-
-    Attributes:
-        shape: What it asks for.
-        node: Id of the node that it runs on, once it does.
-        began: By the gate's clock, when it began to run; None while it waits for a slot.
-    """
-
-    handout: Handout
-    shape: Shape
-    node: str | None = None
-    began: float | None = None
+PAUSE_S = 0.05  # between two reports of one worker with short stages, at least; more where there are many workers
+REPORTS_A_S = 200.0  # that a driver can take of all of them
 
 
 class Gate(Searcher):
-    """Hands Tune the next ready stage, and tells the schedule what became of it.
+    """Tells Tune how many places at workers to make, feeds those that are there, and settles what they report.
 
-    Stages that ask for unlike shares of GPUs are handed out one shape after the other: Ray reserves nothing for a
-    stage that waits for a whole GPU, and small ones would slip past it for ever. Stages without a GPU pass.
+    A trial of Tune's is a place. It holds stages one after the other, or several at a time, until there are no more.
 
     Attributes:
-        live: Stages that Tune has, by trial.
-        trials: More of the same.
-        limits: How many it may have; `orchestrator.ray_watch` keeps them up to date.
+        places: What there is, and who gets which stage.
         deaths: Time by the gate's clock, node's id and key of each stage that was lost with its worker.
         names: Of nodes, for people, by id.
     """
@@ -69,64 +51,83 @@ class Gate(Searcher):
         super().__init__(metric=None, mode=None)
         self.store, self.options = store, options
         self._settles, self._schedule, self.note, self.clock = settles, settles.schedule, note, clock
-        self.cpu_shape = Shape(cpus)
-        self.gpu_shape = gpu_shape or self.cpu_shape
-        self.live: dict[str, Handout] = {}
-        self.trials: dict[str, Trial] = {}
-        self.limits = Limits()
+        self.places = Places(self._schedule, gpu_shape, cpus, options.pack_size)
         self.deaths: list[tuple[float, str, str]] = []
         self.names: dict[str, str] = {}
         self._deaths: Counter[str] = Counter()
         self._hung: Counter[str] = Counter()
-        self._running: Counter[bool] = Counter()  # whether with a GPU
-        self._waiting: dict[str, Shape] = {}  # of trials that ask for some GPU and did not begin yet
-        self._shapes: Counter[Shape] = Counter()  # of these
-        self._shares: dict[tuple[Any, ...], Shape] = {}  # of stages that needed more than they were given
+        self._in_vain = 0  # places that got no worker, one after the other
         self._left = Counter(stage.cpu_only for stage in self._schedule.stages.values())
+
+    @property
+    def trials(self) -> dict[str, Trial]:
+        """The places that Tune has, by trial."""
+        return self.places.trials
 
     # What Tune asks and tells.
 
     def set_max_concurrency(self, max_concurrent: int) -> bool:
-        """Tune's own limit, fixed for a launch, is not used: `limits` move with the cluster."""
+        """Tune's own limit, fixed for a launch, is not used: `Places.limits` move with the cluster."""
         return True
 
     def suggest(self, trial_id: str) -> Any:
-        """Config of the next stage, None while nothing may be handed out, FINISHED at the end."""
+        """Config of the next place, None while no more may be asked for, FINISHED at the end."""
         self._settles.due()
-        found = self._next()
-        if found is None:
+        shape = self.places.wanted()
+        if shape is None:
             return Searcher.FINISHED if self._schedule.is_over else None
-        stage, shape = found
-        handout, options = Handout.of(stage), self.options
-        if not shape.gpus:
-            options = replace(options, device="cpu" if stage.cpu_only else options.device or "cpu")
-        self.live[trial_id], self.trials[trial_id] = handout, Trial(handout, shape)
-        self._running[shape.gpus > 0] += 1
-        self._wait(trial_id, shape)
-        return {"work": cloudpickle.dumps((handout, self.store.root, options)), "shape": shape.bundle}
+        self.places.open(trial_id, shape)
+        device = self.options.device if shape.gpus else self.options.device or "cpu"
+        options = replace(self.options, pack_size=self.places.width_of(shape), device=device)
+        pause_s = max(PAUSE_S, len(self.trials) / REPORTS_A_S)
+        return {"work": cloudpickle.dumps((self.store.root, options, pause_s)), "shape": shape.bundle}
 
-    def began(self, trial_id: str, node: str | None) -> None:
-        """A trial has got its slot."""
-        self._wait_no_more(trial_id)
-        if (trial := self.trials.get(trial_id)) is not None:
-            trial.began, trial.node = self.clock(), node
+    def began(self, trial_id: str, node: str | None, feed: Callable[[list[Handout]], None] | None = None) -> None:
+        """A trial has got its place, at a worker that `feed` gives stages to; it gets the first ones."""
+        if (trial := self.trials.get(trial_id)) is None:
+            return
+        self.places.is_there(trial, self.clock())
+        trial.node, trial.feed, self._in_vain = node, feed, 0
+        self._fill(trial)
+
+    def told(self, trial_id: str, result: Mapping[str, Any]) -> bool:
+        """Settle what a worker reports, and give it more; whether the trial is over: it holds nothing and may go."""
+        if (trial := self.trials.get(trial_id)) is None:
+            return True
+        for report in result["reports"]:
+            self._take(trial, report)
+        self._settles.due()
+        if not result["leaving"]:
+            self._fill(trial)
+        is_over = not trial.held and (result["leaving"] or not self.places.may_stay(trial, self.clock()))
+        if is_over:
+            self.places.let_go(trial_id)
+        return bool(is_over)
+
+    def _fill(self, trial: Trial) -> None:
+        """Give a place what it may have."""
+        given = self.places.give(trial, self.clock())
+        if given and trial.feed is not None:
+            trial.feed(given)
 
     def waits_again(self, trial_id: str) -> None:
         """Tune has taken a trial back by itself, from a node that is about to be taken away."""
         if (trial := self.trials.get(trial_id)) is not None:
-            self._note_death(trial)
-            trial.began = trial.node = None
-            self._wait(trial_id, trial.shape)
+            self._lose(trial)
+            self.places.is_gone(trial)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Settle the trial's stage, once, whatever Tune calls this for."""
-        trial = self._let_go(trial_id)
+        """Settle what the trial still held, once, whatever Tune calls this for; what was reported is settled already.
+
+        Tune is not asked to retry: it counts a trial that was handed to a dead, reused process as failed for good.
+        """
+        trial = self.places.let_go(trial_id)
         if trial is None:
             return
-        report = None if error or not result else result.get("report")
-        if report is None:
-            report = self._without_report(trial)
-        self._settle(trial, report)
+        if trial.began is not None:
+            self._lose(trial)
+        elif error and not self._schedule.is_stopped:
+            self._lose_unbegun(trial)
 
     # What the watch finds out.
 
@@ -135,19 +136,30 @@ class Gate(Searcher):
 
         Twice as many after each time, because its epochs may just be long.
         """
-        return self.options.hang_after_s * float(2 ** self._hung[self.live[trial_id].key])
+        hung = max((self._hung[key] for key in self.trials[trial_id].held), default=0)
+        return self.options.hang_after_s * float(2**hung)
 
-    def settle_hung(self, trial_id: str, seconds: float, host: str) -> None:
-        """A worker made no progress for so long; it is being killed."""
-        trial = self._let_go(trial_id)
+    def settle_hung(self, trial_id: str, seconds: float, host: str, stalled: Collection[str] = ()) -> None:
+        """A worker made no progress with the stages `stalled`, by default all that run; it is being killed."""
+        trial = self.places.let_go(trial_id)
         if trial is None:
             return
+        left = self._uncommitted(trial)
+        blamed = [one for one in left if one.key in stalled] or left[: self.places.width_of(trial.shape)]
+        self._hand_back(one for one in left if one not in blamed)
+        facts = {"node": trial.node, "host": host, "seconds": round(seconds)}
+        if len(blamed) != 1:
+            self.note("hung", keys=[one.key for one in blamed], **facts)
+            self.places.suspect(blamed)
+            self._hand_back(blamed)
+            return
+        (handout,) = blamed
         why = f"no epoch ended for {seconds:.0f} s on {host}, so its worker was killed; see --hang-after"
-        self._hung[trial.handout.key] += 1
-        self.note("hung", key=trial.handout.key, node=trial.node, host=host, seconds=round(seconds))
-        self._await_end(trial.handout.key)
-        report = lost_report(trial.handout, self.store, self.options, f"WorkerHung: {why}")
-        self._settle(trial, replace(report, retry=True) if report.status is Status.FAILED else report)
+        self._hung[handout.key] += 1
+        self.note("hung", key=handout.key, **facts)
+        self._await_end(handout.key)
+        report = lost_report(handout, self.store, self.options, f"WorkerHung: {why}")
+        self._settle(trial, handout, replace(report, retry=True) if report.status is Status.FAILED else report)
 
     def _await_end(self, key: str) -> None:
         """Wait a moment until a worker that was just killed holds its stage no more: its failure can be recorded."""
@@ -156,17 +168,26 @@ class Gate(Searcher):
             while self.store.is_held(key) and time.monotonic() < deadline:
                 time.sleep(0.1)
 
+    def settle_unanswered(self, trial_id: str) -> None:
+        """A worker's answer was lost, and it is killed: what it committed is done, the rest is handed out again."""
+        trial = self.places.let_go(trial_id)
+        if trial is not None:
+            self._hand_back(self._uncommitted(trial))
+
     def settle_all(self) -> None:
         """Tune has ended: what it still had is committed, or ready again, or called off."""
         for trial_id in list(self.trials):
-            trial = self._let_go(trial_id)
-            if trial is not None:
-                self._settle(trial, self._committed(trial.handout.key) or self._if_stopped(trial))
+            self.settle_unanswered(trial_id)
+
+    def acquit(self, keys: Iterable[str]) -> None:
+        """These died with their node: none of them killed its worker."""
+        self.places.suspects.difference_update(keys)
 
     @property
-    def is_stopped(self) -> bool:
-        """Whether the launch was asked to stop, and nothing runs: what waits need not be waited for."""
-        return self._schedule.is_stopped and not any(trial.began is not None for trial in self.trials.values())
+    def is_over(self) -> bool:
+        """Whether Tune can end: all is over, or the launch was asked to stop and what waits need not be waited for."""
+        may_end = self._schedule.is_stopped or self._schedule.is_over
+        return may_end and not any(trial.held for trial in self.trials.values())
 
     @property
     def left(self) -> int:
@@ -176,104 +197,68 @@ class Gate(Searcher):
     @property
     def is_mixed(self) -> bool:
         """Whether stages with and without a GPU are left."""
-        return bool(self.gpu_shape.gpus) and self._left[True] > 0 and self._left[False] > 0
+        return bool(self.places.gpu_shape.gpus) and self._left[True] > 0 and self._left[False] > 0
 
     def over(self, keys: Iterable[str]) -> None:
         """These stages are committed, failed or blocked."""
         self._left.subtract(self._schedule.stages[key].cpu_only for key in keys)
 
-    # How it decides.
+    # How stages are settled.
 
-    def _next(self) -> tuple[Stage, Shape] | None:
-        """Take the first stage that may be handed out now from the schedule."""
-        if len(self.trials) >= self.limits.total:
-            return None
-        for head in self._schedule.heads():
-            shape = self._shape(head)
-            if self._may_go(shape):
-                stage = self._schedule.next_ready(head)
-                return None if stage is None else (stage, shape)
-        return None
+    def _take(self, trial: Trial, report: Report) -> None:
+        """Settle what a worker says of a stage that it holds."""
+        handout = trial.held.pop(report.key, None)
+        if handout is not None:
+            self.places.ended(trial, handout, report)
+            self._settle(trial, handout, report)
 
-    def _may_go(self, shape: Shape) -> bool:
-        """Whether one more of this shape is within the limits, and does not slip past another one that waits."""
-        if not shape.gpus:
-            return self._running[False] < self.limits.cpu
-        return self._running[True] < self.limits.gpu and not self._shapes.keys() - {shape}
-
-    def _shape(self, stage: Stage) -> Shape:
-        if stage.cpu_only or not self.gpu_shape.gpus:
-            return self.cpu_shape
-        return self._shares.get(alike(stage.config), self.gpu_shape) if self._shares else self.gpu_shape
-
-    def _wait(self, trial_id: str, shape: Shape) -> None:
-        if shape.gpus:
-            self._waiting[trial_id] = shape
-            self._shapes[shape] += 1
-
-    def _wait_no_more(self, trial_id: str) -> None:
-        if (shape := self._waiting.pop(trial_id, None)) is not None:
-            self._shapes[shape] -= 1
-            self._shapes = +self._shapes  # without those of which none waits
-
-    def _let_go(self, trial_id: str) -> Trial | None:
-        """Forget a trial; None if it was forgotten before."""
-        self.live.pop(trial_id, None)
-        self._wait_no_more(trial_id)
-        trial = self.trials.pop(trial_id, None)
-        if trial is not None:
-            self._running[trial.shape.gpus > 0] -= 1
-        return trial
-
-    def _settle(self, trial: Trial, report: Report | None) -> None:
-        """Tell the schedule: None for a stage that is to be handed out again at once."""
-        key = trial.handout.key
-        if report is None:
-            self._schedule.hand_back(key)
-        elif report.out_of_memory and trial.shape.gpus and not report.status.is_final:
-            self._settle_out_of_memory(trial, report)
+    def _settle(self, trial: Trial, handout: Handout, report: Report) -> None:
+        """Tell the schedule."""
+        if report.out_of_memory and trial.shape.gpus and not report.status.is_final:
+            self._settle_out_of_memory(trial, handout, report)
         else:
             self._settles.settle(report)
 
-    def _settle_out_of_memory(self, trial: Trial, report: Report) -> None:
-        """Hand out again, at once and with twice the share, a stage that shared its GPU with too many others.
+    def _settle_out_of_memory(self, trial: Trial, handout: Handout, report: Report) -> None:
+        """Hand out again, at once and with twice the memory, a stage that shared its GPU with too many others.
 
         Others of its data, model and batch size get as much from now on.
         """
-        key, had, now = trial.handout.key, trial.shape, trial.shape.doubled
-        again = now != had and not self._schedule.is_stopped
-        facts = {"key": key, "gpus": had.gpus, "error": report.error, "node": trial.node}
+        had, (now, width) = trial.shape, self.places.widen(trial, handout)
+        is_narrower = now == had and width < self.places.width_of(had)
+        again = (now != had or is_narrower) and not self._schedule.is_stopped
+        facts = {"key": handout.key, "gpus": had.gpus, "error": report.error, "node": trial.node}
         self.note("out_of_memory", **facts, again_gpus=now.gpus if again else None)
         if not again:
             advice = f"it had {had.gpus:g} GPU to itself: take a smaller batch_size or model, or a larger GPU"
             self._settles.settle(replace(report, error=f"{report.error}; {advice}", retry=had != now))
             return
+        which = f"at most {width} in a pack" if is_narrower else f"{now.gpus:g}"
+        spares = f"--pack-size {width}" if is_narrower else f"--gpus-per-stage {now.gpus:g}"
         log.warning(
-            "stage %s: out of memory with %g GPU; again with %g, and others like it too. --gpus-per-stage %g, or a "
-            "smaller batch_size, spares the attempt.", key, had.gpus, now.gpus, now.gpus
+            "stage %s: out of memory with %g GPU; again with %s, and others like it too. %s, or a smaller batch_size, "
+            "spares the attempt.", handout.key, had.gpus, which, spares
         )  # fmt: skip
-        kind = alike(trial.handout.config)
-        self._shares[kind] = max(now, self._shares.get(kind, now), key=lambda shape: shape.gpus)
-        self._schedule.hand_back(key)
+        self._hand_back([handout])
 
-    def _if_stopped(self, trial: Trial) -> Report | None:
-        return Report(trial.handout.key, Status.INTERRUPTED) if self._schedule.is_stopped else None
+    def _hand_back(self, handouts: Iterable[Handout]) -> None:
+        """These are to be handed out again at once, unless the launch was asked to stop."""
+        for handout in list(handouts):
+            if self._schedule.is_stopped:
+                self._settles.settle(Report(handout.key, Status.INTERRUPTED))
+            else:
+                self._schedule.hand_back(handout.key)
 
-    def _without_report(self, trial: Trial) -> Report | None:
-        """What became of a stage whose worker never answered: None if it is to be tried again.
-
-        Tune is not asked to retry: it counts a trial that was handed to a dead, reused process as failed for good.
-        If the stage was committed all the same, the store knows.
-        """
-        key = trial.handout.key
-        if (report := self._committed(key) or self._if_stopped(trial)) is not None:
-            return report
-        self._note_death(trial)
-        self._deaths[key] += 1
-        if self._deaths[key] <= WORKER_DEATHS:
-            return None
-        deaths = f"its worker process died {WORKER_DEATHS + 1} times, or could not be started"
-        return lost_report(trial.handout, self.store, self.options, f"{deaths}; Ray's log folder says why")
+    def _uncommitted(self, trial: Trial) -> list[Handout]:
+        """What a place still held, in order, without what is committed all the same, which is settled."""
+        left = []
+        for handout in trial.held.values():
+            if (report := self._committed(handout.key)) is not None:
+                self._settles.settle(report)
+            else:
+                left.append(handout)
+        trial.held.clear()
+        return left
 
     def _committed(self, key: str) -> Report | None:
         """The report of a stage that is committed; while the store is away, none: its next worker will find it."""
@@ -283,13 +268,46 @@ class Gate(Searcher):
             log.warning("stage %s: not known whether it is committed. %s", key, error)
             return None
 
-    def _note_death(self, trial: Trial) -> None:
-        if trial.began is None:  # its worker was to leave, had ended while it waited for work, or was never there
-            self.note("not_begun", key=trial.handout.key)
+    def _lose(self, trial: Trial) -> None:
+        """A worker ended without a word: what it held is tried again; each alone, if several ran when it died."""
+        left = self._uncommitted(trial)
+        width = self.places.width_of(trial.shape)
+        running = [] if self._schedule.is_stopped else left[:width]
+        self._hand_back(left[len(running) :])
+        for handout in running:
+            self._note_death(trial, handout)
+        if len(running) > 1:
+            self.places.suspect(running)
+            self._hand_back(running)
+        elif running:
+            self._tried(running[0])
+
+    def _tried(self, handout: Handout) -> None:
+        """A stage's worker died while no other stage ran there: hand it out again, unless that was so too often."""
+        self._deaths[handout.key] += 1
+        if self._deaths[handout.key] <= WORKER_DEATHS:
+            self._hand_back([handout])
             return
-        self.note("worker_died", key=trial.handout.key, node=trial.node, name=self.names.get(trial.node or ""))
+        why = f"its worker process died {WORKER_DEATHS + 1} times, with no other stage in it; Ray's log folder says why"
+        self._settles.settle(lost_report(handout, self.store, self.options, why))
+
+    def _lose_unbegun(self, trial: Trial) -> None:
+        """A place was never there: its worker was to leave, or did not start; if that goes on, a stage fails for it."""
+        self.note("not_begun")
+        self._in_vain += 1
+        if self._in_vain <= WORKER_DEATHS:
+            return
+        self._in_vain = 0
+        heads = [head for head in self._schedule.heads() if self.places.shape_of(head) == trial.shape]
+        for stage in heads[:1]:
+            self._schedule.next_ready(stage)
+            why = f"its worker process could not be started {WORKER_DEATHS + 1} times; Ray's log folder says why"
+            self._settles.settle(lost_report(Handout.of(stage), self.store, self.options, why))
+
+    def _note_death(self, trial: Trial, handout: Handout) -> None:
+        self.note("worker_died", key=handout.key, node=trial.node, name=self.names.get(trial.node or ""))
         if trial.node is not None:
-            self.deaths.append((self.clock(), trial.node, trial.handout.key))
+            self.deaths.append((self.clock(), trial.node, handout.key))
 
     # What Tune would write into files that nobody ever reads here.
 
@@ -302,9 +320,3 @@ class Gate(Searcher):
 
     def restore(self, checkpoint_path: str) -> None:
         """Nothing: the store is the state."""
-
-
-def alike(config: Any) -> tuple[Any, ...]:
-    """What stages that need about the same memory have in common."""
-    columns = config.stage_columns()
-    return (config.trainer, *(columns.get(name) for name in ALIKE))

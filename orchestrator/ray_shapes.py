@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 MOST = 1_000  # stages at a cluster at the same time, waiting ones included, if nothing else is asked for
-AHEAD = 2  # stages that wait at a cluster of fixed size, so that a free slot is filled at once
-GROWTH = 32  # stages that wait, at least, at one that grows for them
+AHEAD = 2  # places that wait at a cluster of fixed size, so that a free slot is filled at once
+GROWTH = 32  # places that wait, at least, at one that grows for them
 Resources = Mapping[str, float]
 
 
@@ -47,17 +47,21 @@ class Shape:
 
 @dataclass(frozen=True)
 class Limits:
-    """How many stages may be handed out at once, waiting ones included.
+    """How many places at workers may be asked for at once, waiting ones included.
 
     Attributes:
-        gpu: Of those that ask for some GPU.
+        gpu: Of those with some GPU.
         cpu: Of the others.
         total: Of both.
+        gpu_room: For how many of the first there is room now.
+        cpu_room: The same of the others.
     """
 
     gpu: int = MOST
     cpu: int = MOST
     total: int = MOST
+    gpu_room: int = MOST
+    cpu_room: int = MOST
 
 
 def room(nodes: Sequence[Resources], shape: Shape) -> int:
@@ -91,6 +95,8 @@ def limits(
         return has + (max(GROWTH, has) if grows else ahead)
 
     most = MOST if most is None else most
-    by_gpu = asked(room(nodes, gpu_shape), AHEAD) if gpu_shape.gpus else 0
-    by_cpu = asked(room_beside(nodes, cpu_shape, gpu_shape), 1) if mixed else asked(room(nodes, cpu_shape), AHEAD)
-    return Limits(min(most, by_gpu), min(most, by_cpu), most)
+    gpu_room = room(nodes, gpu_shape) if gpu_shape.gpus else 0
+    cpu_room = room_beside(nodes, cpu_shape, gpu_shape) if mixed else room(nodes, cpu_shape)
+    by_gpu = asked(gpu_room, AHEAD) if gpu_shape.gpus else 0
+    by_cpu = asked(cpu_room, 1 if mixed else AHEAD)
+    return Limits(min(most, by_gpu), min(most, by_cpu), most, min(most, gpu_room), min(most, cpu_room))

@@ -11,10 +11,11 @@ from typing import Any
 
 from orchestrator.errors import StoreError
 from orchestrator.files import log
-from orchestrator.ray_api import RayError, node_of, ray, tune
+from orchestrator.ray_api import RayError, cloudpickle, node_of, ray, tune
 from orchestrator.ray_cluster import Node, grows, live_nodes
 from orchestrator.ray_gate import Gate
 from orchestrator.ray_shapes import limits
+from orchestrator.worker import Handout
 
 LOOK_S = 2.0  # between two looks at the nodes
 LOOK_AT_STORE_S = 5.0  # between two looks for stages that are committed while Tune says that they run
@@ -28,16 +29,32 @@ class Seen:
     """What the watch knows of one trial.
 
     Attributes:
-        progress: What the store said of its stage when it last changed, `since` when; None before the first look.
+        progress: What the store said of each stage that it holds when that last changed, and when it did, by key.
+        since: When any of that changed.
         look: When to look again.
-        committed: Since when it is known to be committed.
+        committed: Since when stages that it holds are known to be committed, by key.
     """
 
     trial: Any
-    progress: Mapping[str, Any] | None = None
+    progress: dict[str, tuple[Mapping[str, Any], float]] = field(default_factory=dict)
     since: float = 0.0
     look: float = 0.0
-    committed: float | None = None
+    committed: dict[str, float] = field(default_factory=dict)
+
+    def note(self, now: float, notes: Mapping[str, Mapping[str, Any]]) -> None:
+        """Keep what the store says now of all stages that it holds."""
+        new = {key: (facts, now) for key, facts in notes.items() if self.progress.get(key, (None,))[0] != facts}
+        if new or notes.keys() != self.progress.keys():
+            self.since = now
+        self.progress = {key: new.get(key) or self.progress[key] for key in notes}
+
+    def stalled(self, now: float, hang_s: float) -> list[str] | None:
+        """Keys of begun stages that have not moved for so long; none of them if it has begun none; None if all is well.
+
+        Those that wait in a worker have begun nothing; it hangs for want of them only if it moves nothing at all.
+        """
+        begun = [key for key, (facts, since) in self.progress.items() if facts and now - since >= hang_s]
+        return begun if begun or now - self.since >= hang_s else None
 
 
 @dataclass
@@ -92,7 +109,11 @@ class Watch(tune.Callback):
         if name not in self._node_of:
             with contextlib.suppress(RayError):  # the head does not answer: asked again at its next stage
                 self._node_of[name] = node_of(actor)
-        self._gate.began(trial.trial_id, self._node_of.get(name))
+
+        def feed(handouts: list[Handout]) -> None:
+            actor.feed.options(num_returns=0).remote(cloudpickle.dumps(handouts))  # before Tune's next call to it
+
+        self._gate.began(trial.trial_id, self._node_of.get(name), feed)
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Tune starts a trial again by itself: one on a node that is being drained, which it does not count."""
@@ -105,7 +126,7 @@ class Watch(tune.Callback):
         for trial in trials[self._seen :]:
             self._live[trial.trial_id] = Seen(trial)
         self._seen = len(trials)
-        for trial_id in [name for name in self._live if name not in self._gate.live]:
+        for trial_id in [name for name in self._live if name not in self._gate.trials]:
             del self._live[trial_id]
         for trial_id, seen in list(self._live.items()):
             if seen.trial.status in ("ERROR", "TERMINATED"):
@@ -131,45 +152,46 @@ class Watch(tune.Callback):
     # Lost answers and hung workers.
 
     def _running(self) -> list[tuple[str, Seen]]:
-        """Trials that have a worker."""
+        """Trials that hold stages."""
         trials = self._gate.trials
-        return [(name, seen) for name, seen in self._live.items() if name in trials and trials[name].began is not None]
+        return [(name, seen) for name, seen in self._live.items() if name in trials and trials[name].held]
 
     def look_at_store(self, now: float) -> None:
         """Settle what has been committed for `COMMITTED_S` without Tune's noticing; its worker's answer was lost.
 
         One listing tells for all: of a committed stage there is no note that it runs.
         """
-        running = self._running()
-        noted = self._gate.store.noted() if running else set()
+        running, store = self._running(), self._gate.store
+        noted = store.noted() if running else set()
         for trial_id, seen in running:
-            key = self._gate.live[trial_id].key
-            store = self._gate.store
-            if key in noted or not (store.is_committed(key) and store.is_startable(key)):
-                seen.committed = None
-            elif seen.committed is None:
-                seen.committed = now
-            elif now - seen.committed >= COMMITTED_S:
+            trial = self._gate.trials[trial_id]
+            silent = [key for key in trial.held if key not in noted]
+            silent = [key for key in silent if store.is_committed(key) and store.is_startable(key)]
+            seen.committed = {key: seen.committed.get(key, now) for key in silent}
+            for key in [key for key, since in seen.committed.items() if now - since >= COMMITTED_S][:1]:
                 log.warning("stage %s: committed, but its worker's answer was lost; the worker is killed.", key)
-                self._gate.note("answer_lost", key=key, node=self._gate.trials[trial_id].node)
-                self._end(trial_id, partial(self._gate.on_trial_complete, trial_id, error=True))
+                self._gate.note("answer_lost", key=key, node=trial.node)
+                self._end(trial_id, partial(self._gate.settle_unanswered, trial_id))
 
     def look_at_progress(self, now: float) -> None:
-        """Kill the workers whose stage has not moved for too long.
+        """Kill the workers whose stages have not moved for too long.
 
         What moves is what they note in the store: when they begin, and at every resume point.
         """
+        for trial_id, seen in self._live.items():
+            if trial_id in self._gate.trials and not self._gate.trials[trial_id].held:
+                seen.progress.clear()
         for trial_id, seen in self._running():
             if now < seen.look:
                 continue
             hang_s = self._gate.hang_s(trial_id)
             seen.look = now + hang_s / LOOKS_AT_PROGRESS
-            progress = self._gate.store.running(self._gate.live[trial_id].key)
-            if progress != seen.progress:
-                seen.progress, seen.since = progress, now
-            elif now - seen.since >= hang_s:
-                host = str(progress.get("host") or "a worker that never began")
-                self._end(trial_id, partial(self._gate.settle_hung, trial_id, now - seen.since, host))
+            seen.note(now, {key: self._gate.store.running(key) for key in self._gate.trials[trial_id].held})
+            stalled = seen.stalled(now, hang_s)
+            if stalled is not None:
+                facts = seen.progress[stalled[0]][0] if stalled else {}
+                host = str(facts.get("host") or "a worker that never began")
+                self._end(trial_id, partial(self._gate.settle_hung, trial_id, now - seen.since, host, stalled))
 
     def _end(self, trial_id: str, settle: Callable[[], None]) -> None:
         """Kill a trial's worker and settle it; what Tune says of it afterwards is not news any more."""
@@ -198,10 +220,11 @@ class Watch(tune.Callback):
                 self._lost(node)
         self._nodes = Nodes(nodes, can_grow)
         self._gate.names.update((node.id, node.name) for node in nodes.values())
-        self._gate.limits = limits(
+        places = self._gate.places
+        places.limits = limits(
             [node.resources for node in nodes.values() if not node.draining],
-            self._gate.gpu_shape,
-            self._gate.cpu_shape,
+            places.gpu_shape,
+            places.cpu_shape,
             mixed=self._gate.is_mixed,
             grows=self._nodes.grows,
             most=self._most,
@@ -210,7 +233,8 @@ class Watch(tune.Callback):
     def _lost(self, node: Node) -> None:
         """Note a node that is gone, with the stages that it took along."""
         keys = {key for _, where, key in self._gate.deaths if where == node.id}
-        keys |= {trial.handout.key for trial in self._gate.trials.values() if trial.node == node.id}
+        keys |= {key for trial in self._gate.trials.values() if trial.node == node.id for key in trial.held}
+        self._gate.acquit(keys)
         stages = f" with {len(keys)} stages, which are tried again" if keys else ""
         log.warning("node %s %s%s.", node, "was taken away" if node.draining else "is lost", stages)
         self._gate.note("node_lost", node=node.id, name=str(node), keys=sorted(keys), drained=node.draining)

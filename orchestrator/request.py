@@ -44,19 +44,23 @@ class Running:
     checkpoint_every: float = 60.0
     retries: int = 2
     hang_after: float = 1800.0
+    cuda_graphs: bool = False
+    pack_size: int = 1
 
     def __post_init__(self) -> None:
         if self.device not in (None, "cpu", "cuda"):
             raise ConfigError(f"--device {self.device}: give cpu or cuda.")
         if self.device == "cpu" and self.gpus_per_stage:
             raise ConfigError(f"--device cpu --gpus-per-stage {self.gpus_per_stage:g}: GPUs that nothing would use.")
+        if self.device == "cpu" and self.cuda_graphs:
+            raise ConfigError("--device cpu --cuda-graphs: a graph of CUDA's that nothing would use.")
         if self.hang_after <= self.checkpoint_every:
             raise ConfigError(
                 f"--hang-after {self.hang_after:g}: a stage is heard of every --checkpoint-every "
                 f"{self.checkpoint_every:g} s at best. Give more than that, and more than its longest epoch takes."
             )
         if self.backend is BackendName.INPROCESS and (self.address or (self.workers or 1) > 1):
-            raise ConfigError("--backend inprocess runs one stage at a time, here: leave out --address and --workers.")
+            raise ConfigError("--backend inprocess runs one pack of stages, here: leave out --address and --workers.")
         if self.data_root is not None and not self.address and not Path(self.data_root).is_dir():
             raise ConfigError(
                 f"--data-root {self.data_root} (or WARMGRID_DATA): no such folder. Give the one that holds data sets."
@@ -87,6 +91,8 @@ class Running:
             "checkpoint_every_s": self.checkpoint_every,
             "retries": self.retries,
             "hang_after_s": self.hang_after,
+            "cuda_graphs": self.cuda_graphs,
+            "pack_size": self.pack_size,
         }
 
     def make_backend(self, found: Found) -> Backend:
@@ -180,5 +186,6 @@ def options_of(store: str | None, running: Running | None = None) -> str:
         gpus, workers = running.gpus_per_stage, running.workers
         given |= {"--gpus-per-stage": None if gpus is None else f"{gpus:g}"}
         given |= {"--workers": None if workers is None else str(workers)}
+        given |= {"--pack-size": str(running.pack_size) if running.pack_size > 1 else None}
         given["--backend"] = running.backend.value if running.backend is not BackendName.RAY else None
     return "".join(f" {name} {shlex.quote(value)}" for name, value in given.items() if value)

@@ -24,6 +24,7 @@ class Schedule:
         running: Keys handed out and not let go of.
         postponed: Keys let go of, to be handed out again later.
         blocked: Keys that cannot run, because an ancestor failed or was interrupted.
+        cost: Of each stage, by key.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Schedule:
         self.postponed: set[str] = set()
         self.blocked: set[str] = set()
         self.children: dict[str, list[str]] = {key: [] for key in self.stages}
+        self.cost = {stage.key: cost(stage) for stage in to_run}
         self.remaining: dict[str, float] = {}
         self._rank = {key: rank for rank, key in enumerate(self.stages)}  # ties: in the order of the plan
         self._ready: dict[bool, list[tuple[float, int, str]]] = {False: [], True: []}  # by `Stage.cpu_only`
@@ -52,7 +54,7 @@ class Schedule:
                 self.children[key].append(stage.key)
         for key in reversed(self._in_order()):  # children before parents
             below = max((self.remaining[child] for child in self.children[key]), default=0.0)
-            self.remaining[key] = cost(self.stages[key]) + below
+            self.remaining[key] = self.cost[key] + below
         for key, count in self._waits_for.items():
             if not count:
                 self._push(key)
@@ -76,6 +78,10 @@ class Schedule:
         """How many stages could be handed out now."""
         return 0 if self._stopped else sum(map(len, self._ready.values()))
 
+    def ready_on(self, *, cpu_only: bool) -> int:
+        """How many stages that are, or are not, `Stage.cpu_only` could be handed out now."""
+        return 0 if self._stopped else len(self._ready[cpu_only])
+
     @property
     def is_stopped(self) -> bool:
         """Whether `stop` was called."""
@@ -85,6 +91,10 @@ class Schedule:
     def is_over(self) -> bool:
         """Whether nothing runs and nothing will be handed out: all is finished, failed, blocked or called off."""
         return not self.ready and not self.running and (self._stopped or not self.postponed)
+
+    def soon(self, most: int, *, cpu_only: bool) -> list[Stage]:
+        """Some of the stages that `ready_on` counts, the first one and others that are urgent, in no order."""
+        return [] if self._stopped else [self.stages[key] for _, _, key in self._ready[cpu_only][:most]]
 
     def heads(self) -> list[Stage]:
         """The first ready stage of those that are `Stage.cpu_only`, and of the others; longest remaining path first."""

@@ -40,9 +40,11 @@ class Config(Protocol):
         """Examples times the most epochs that it may train: above 0, and no less than what it will see."""
 
 
-# A config may also have `trajectory()`: what stages have in common that pass through the same states and differ only
-# in when they end, and after how many epochs this one does; None if that is not known beforehand. And `cpu_only()`:
-# whether it trains on the CPU where there are GPUs too, so that it fills nodes without one.
+# A config may also have `turns`: dotted path of a function that does the same as `trainer` by turns, as
+# `orchestrator.seam.Turns` says; None, or none, for a trainer that cannot. And `trajectory()`: what stages have in
+# common that pass through the same states and differ only in when they end, and after how many epochs this one does;
+# None if that is not known beforehand. And `cpu_only()`: whether it trains on the CPU where there are GPUs too, so
+# that it fills nodes without one.
 CONFIG_HAS = ("trainer", "version", "round", "seed", "data", "stage_columns", "work")  # as `Config` says
 
 
@@ -129,3 +131,16 @@ class Stage:
 def stage_key(config: Any, parent_key: str | None) -> str:
     """Key of the stage with this config and this parent."""
     return content_key("stage", config.trainer, config.version, config, parent_key)
+
+
+def turns_path(config: Config) -> str | None:
+    """The dotted path of what does the same as the config's trainer by turns; None if nothing does.
+
+    A class that names another trainer than the class it is made from has no turns unless it names these too.
+    """
+    for base in type(config).__mro__:
+        named = vars(base)
+        if "trainer" in named or "turns" in named:
+            path: str | None = named.get("turns")
+            return path
+    return None

@@ -6,6 +6,7 @@ import contextlib
 import logging
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ TOLD = ("train_loss", "train_accuracy", "test_loss", "test_accuracy", "train_sec
 
 
 class StageLog:
-    """The last lines of one stage, each with its time in UTC; a stream, so that a `logging.StreamHandler` writes to it.
+    """The last lines of one stage, each with its time in UTC.
 
     Attributes:
         lines: Oldest first.
@@ -35,11 +36,6 @@ class StageLog:
         """Keep `text`, of one line or more."""
         now = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}Z"
         self.lines.extend(f"{now} {line[:LONGEST]}" for line in text.splitlines())
-
-    write = say
-
-    def flush(self) -> None:
-        """There is nothing to wait for."""
 
     def end_epoch(self, row: Mapping[str, Any]) -> None:
         """Keep what was measured in an epoch; `row` is of the table `epochs`."""
@@ -71,24 +67,69 @@ def kept_log(store: Store, key: str, *, attempts: int) -> Iterator[StageLog]:
 def listening(told: StageLog) -> Iterator[None]:
     """Let `told` have what any library logs meanwhile from INFO on; nobody else hears more or less than before.
 
-    INFO is asked for only where no other handler would print it too, as a notebook's may.
+    Of several logs that listen at the same time, each has what is logged in its own `contextvars.Context`.
     """
-    root, level, handler = logging.getLogger(), logging.getLogger().level, logging.StreamHandler(told)
-    handler.setLevel(logging.INFO)
-    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
-    loggers = [root] if log.propagate else [root, log]  # a live view has taken `log` over
-    others = [] if root.handlers or logging.lastResort is None else [logging.lastResort]  # steps back for any other
-    if all(other.level > logging.INFO for other in (*root.handlers, *others)):
-        root.setLevel(min(level, logging.INFO))
-    for other in others:
-        root.addHandler(other)
-    for logger in loggers:
-        logger.addHandler(handler)
+    EAR.listen(told)
+    before = WHOSE.get()
+    WHOSE.set(told)
     try:
         yield
     finally:
-        for logger in loggers:
-            logger.removeHandler(handler)
-        for other in others:
-            root.removeHandler(other)
-        root.setLevel(level)
+        WHOSE.set(before)  # not by a token: what is closed after a Ctrl-C is closed in another context
+        EAR.leave(told)
+
+
+class Ear(logging.Handler):
+    """The one handler of all stages that this process runs; it is there as long as there are any."""
+
+    def __init__(self) -> None:
+        """Hear nothing yet."""
+        super().__init__(logging.INFO)
+        self.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+        self._logs: list[StageLog] = []
+        self._undo = contextlib.ExitStack()
+
+    def listen(self, told: StageLog) -> None:
+        """`told` is one of those that may be meant."""
+        with self._of_all():
+            if not self._logs:
+                self._attach()
+            self._logs.append(told)
+
+    def leave(self, told: StageLog) -> None:
+        """`told` is not meant any more; with the last one everything is as before."""
+        with self._of_all():
+            self._logs.remove(told)
+            if not self._logs:
+                self._undo.close()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a line where it belongs; what comes from another thread belongs to the only stage, if it is the only."""
+        told = WHOSE.get() or (self._logs[0] if len(self._logs) == 1 else None)
+        if told is not None:
+            told.say(self.format(record))
+
+    @contextlib.contextmanager
+    def _of_all(self) -> Iterator[None]:
+        """One thread at a time."""
+        self.acquire()
+        try:
+            yield
+        finally:
+            self.release()
+
+    def _attach(self) -> None:
+        """Hear all; INFO is asked for only where no other handler would print it too, as a notebook's may."""
+        root, level = logging.getLogger(), logging.getLogger().level
+        loggers = [root] if log.propagate else [root, log]  # a live view has taken `log` over
+        others = [] if root.handlers or logging.lastResort is None else [logging.lastResort]  # steps back for any other
+        self._undo.callback(root.setLevel, level)
+        if all(other.level > logging.INFO for other in (*root.handlers, *others)):
+            root.setLevel(min(level, logging.INFO))
+        for logger, handler in [(root, other) for other in others] + [(logger, self) for logger in loggers]:
+            logger.addHandler(handler)
+            self._undo.callback(logger.removeHandler, handler)
+
+
+WHOSE: ContextVar[StageLog | None] = ContextVar("warmgrid_stage_log", default=None)
+EAR = Ear()

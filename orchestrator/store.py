@@ -266,7 +266,8 @@ class Store(Notes, ResumePoints):
 
         weights = encode_state(state)
         full = {**row, "key": key, "weights_digest": digest(weights)}
-        stage_bytes = to_bytes(to_table("stages", [full]))
+        stage_table = to_table("stages", [full])
+        stage_bytes = to_bytes(stage_table)
         epoch_bytes = to_bytes(to_table("epochs", [{**epoch, "key": key} for epoch in epochs]))
         stage_name, epochs_name = f"stages/{key}.parquet", f"epochs/{key}.parquet"
         before = self.find_row(key)
@@ -280,10 +281,10 @@ class Store(Notes, ResumePoints):
             self.files.write(f"weights/{key}.safetensors", weights)
             if not self.is_committed(key):
                 self.files.write(epochs_name, epoch_bytes)
-            if before is None or is_other:
-                self.files.write_once(stage_name, stage_bytes)
+            is_ours = (before is None or is_other) and self.files.write_once(stage_name, stage_bytes)
         self.forget_running(key)
-        return self.stage_row(key)
+        written: list[dict[str, Any]] = stage_table.to_pylist() if is_ours else [self.stage_row(key)]
+        return written[0]
 
     def record_failure(self, key: str, row: Mapping[str, Any], traceback_text: str) -> None:
         """Keep settings and error of an attempt that raised; the checkpoints stay for the next one."""

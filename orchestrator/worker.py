@@ -5,7 +5,6 @@ A trainer's exception becomes a failure record in the store and a report; it nev
 
 from __future__ import annotations
 
-import importlib
 import math
 import os
 import signal
@@ -13,24 +12,26 @@ import socket
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.errors import ConfigError, DamageError, InterruptedStage, LeaseLost, StoreError, SweepError
+from orchestrator.errors import ConfigError, InterruptedStage, LeaseLost, StoreError, SweepError
 from orchestrator.files import log
 from orchestrator.record import checked, committed_row, failed_row, known_columns, one_line, provenance
-from orchestrator.seam import Checkpoint, Outcome, Status
+from orchestrator.seam import Checkpoint, Status
 from orchestrator.spec import plain
-from orchestrator.stage import Stage, stage_key
+from orchestrator.stage import Stage, stage_key, turns_path
 from orchestrator.stage_log import StageLog, kept_log
 from orchestrator.store import Store
+from orchestrator.trainer import is_out_of_memory, load_trainer, may_pass
 
 if TYPE_CHECKING:
     from orchestrator.lease import Lease
-    from orchestrator.seam import State
+    from orchestrator.seam import Outcome, State, Turns
 
 HELD_S = 1.0  # before a stage that another worker holds is looked at again
 ELSEWHERE_S = 0.1  # before a stage is handed out again whose worker must leave
@@ -56,6 +57,7 @@ class Options:
         device: ``"cpu"``, ``"cuda"``, or None to take CUDA where there is one.
         checkpoint_every_s: Seconds of a stage between two resume points, at ends of epochs.
         pack_size: How many stages train at once in this process; recorded with the result.
+        cuda_graphs: Whether steps on CUDA are captured once and launched again as one graph.
         retries: How often a stage that raised is tried again in this launch.
         hang_after_s: Seconds without an epoch's end after which a worker counts as hung.
         sweep: Name of the sweep, which events are noted under.
@@ -67,6 +69,7 @@ class Options:
     device: str | None = None
     checkpoint_every_s: float = 60.0
     pack_size: int = 1
+    cuda_graphs: bool = False
     retries: int = 2
     hang_after_s: float = 1800.0
     sweep: str = ""
@@ -80,6 +83,7 @@ class Handout:
     Attributes:
         trajectory: As `Stage.trajectory`.
         extendable: As `Stage.extendable`.
+        cpu_only: As `Stage.cpu_only`.
     """
 
     key: str
@@ -87,12 +91,13 @@ class Handout:
     parent_key: str | None
     trajectory: tuple[str, int] | None = None
     extendable: bool = False
+    cpu_only: bool = False
 
     @classmethod
     def of(cls, stage: Stage) -> Handout:
         """What a worker needs of `stage`."""
         parent_key = stage.parent.key if stage.parent else None
-        return cls(stage.key, stage.config, parent_key, stage.trajectory, stage.extendable)
+        return cls(stage.key, stage.config, parent_key, stage.trajectory, stage.extendable, stage.cpu_only)
 
 
 @dataclass(frozen=True)
@@ -107,6 +112,7 @@ class Report:
         retry: Whether a failed one may do better if it is tried again: so for all but an ImportError and a
             SweepError, which says what is wrong; unless that is a store that is away or full.
         out_of_memory: Whether it failed for want of memory on its device.
+        held_s: Seconds that it had a place in its worker, from its first turn to its commit.
     """
 
     key: str
@@ -116,6 +122,7 @@ class Report:
     again_s: float | None = None
     retry: bool = False
     out_of_memory: bool = False
+    held_s: float = 0.0
 
 
 class StageIO:
@@ -126,7 +133,8 @@ class StageIO:
     ) -> None:
         """`facts` is what the store says of the running stage; kept up to date at checkpoints. `told` is its log."""
         self.data_root = options.data_root
-        self.device = options.device
+        self.device = "cpu" if handout.cpu_only else options.device
+        self.cuda_graphs = options.cuda_graphs
         self._handout, self._store, self._options, self._lease, self._facts = handout, store, options, lease, facts
         self._told = told
         self._looked_for_stop = -math.inf
@@ -206,13 +214,29 @@ def leave_on_sigterm() -> None:
 
 
 def run_stage(handout: Handout, store: Store, options: Options) -> Report:
-    """Train one stage and commit it, or record why not; raises nothing that concerns this stage alone.
+    """Train one stage and commit it, or record why not; as `stage_turns`, all turns at once."""
+    return copy_context().run(all_of, stage_turns(handout, store, options))
 
-    A stage that another worker holds is not waited for: its report says when to look at it again.
+
+def all_of(turns: Generator[bool, None, Report]) -> Report:
+    """Take all turns of a stage."""
+    while True:
+        try:
+            next(turns)
+        except StopIteration as end:
+            report: Report = end.value
+            return report
+
+
+def stage_turns(handout: Handout, store: Store, options: Options) -> Generator[bool, None, Report]:
+    """Train one stage by turns and commit it, or record why not; raises nothing that concerns this stage alone.
+
+    A stage that another worker holds is not waited for: its report says when to look at it again. Every turn is to be
+    taken in one `contextvars.Context`, by which the stage's log knows its lines. Yields as `orchestrator.seam.Turns`.
     """
     key = handout.key
     try:
-        return held(handout, store, options)
+        return (yield from held(handout, store, options))
     except InterruptedStage:
         if LEAVING.is_set():
             store.note_event(
@@ -227,7 +251,7 @@ def run_stage(handout: Handout, store: Store, options: Options) -> Report:
         return Report(key, Status.FAILED, known_columns(handout), one_line(error), retry=may_pass(error))
 
 
-def held(handout: Handout, store: Store, options: Options) -> Report:
+def held(handout: Handout, store: Store, options: Options) -> Generator[bool, None, Report]:
     """Train the stage under its lease, unless it is committed; without the lease, ask to look again later.
 
     Raises:
@@ -240,7 +264,7 @@ def held(handout: Handout, store: Store, options: Options) -> Report:
             return Report(handout.key, Status.INTERRUPTED, again_s=HELD_S)
         if report := committed_report(handout.key, store):
             return report
-        return attempt(handout, store, options, lease)
+        return (yield from attempt(handout, store, options, lease))
 
 
 def committed_report(key: str, store: Store) -> Report | None:
@@ -249,7 +273,7 @@ def committed_report(key: str, store: Store) -> Report | None:
     return None if row is None else Report(key, Status(row["status"]), row)
 
 
-def attempt(handout: Handout, store: Store, options: Options, lease: Lease) -> Report:
+def attempt(handout: Handout, store: Store, options: Options, lease: Lease) -> Generator[bool, None, Report]:
     """Train the stage, whose lease is held, from its start or its last checkpoint.
 
     Raises:
@@ -260,7 +284,7 @@ def attempt(handout: Handout, store: Store, options: Options, lease: Lease) -> R
     facts = begin(handout, store)
     with kept_log(store, handout.key, attempts=int(facts["attempts"])) as told:
         told.say(f"attempt {facts['attempts']} begins, process {facts['pid']} on {facts['host']}: {handout.config}")
-        report = trained(handout, store, options, lease, facts, told)
+        report = yield from trained(handout, store, options, lease, facts, told)
         row, error = report.row, f": {report.error}" if report.error else ""
         epochs = "" if row["epochs"] is None else f"{row['epochs']} epochs, "
         told.say(f"{report.status} after {epochs}{row['wall_seconds']:.1f} s{error}")
@@ -269,14 +293,12 @@ def attempt(handout: Handout, store: Store, options: Options, lease: Lease) -> R
 
 def trained(
     handout: Handout, store: Store, options: Options, lease: Lease, facts: dict[str, Any], told: StageLog
-) -> Report:
+) -> Generator[bool, None, Report]:
     """Train the stage and commit it, or record its failure; raises what `attempt` does."""
     io = StageIO(handout, store, options, lease, facts, told)
     try:
         check_key(handout)
-        trainer = load_trainer(handout.config.trainer)
-        io.start_clock()
-        outcome = checked(trainer(handout.config, io), handout.config.trainer)
+        outcome = checked((yield from turns_of(handout.config, io, options)), handout.config.trainer)
         row = committed_row(handout, outcome, provenance(handout, facts, options, io.wall_seconds))
         lease.check(sure=True)
         if handout.extendable and handout.trajectory is not None and outcome.resume_point is not None:
@@ -287,6 +309,15 @@ def trained(
         report = failed_report(handout.key, store, lease, row, traceback.format_exc())
         return replace(report, retry=may_pass(error), out_of_memory=is_out_of_memory(error))
     return Report(handout.key, Status(stored["status"]), stored)
+
+
+def turns_of(config: Any, io: StageIO, options: Options) -> Turns:
+    """The trainer's turns; all in one where it knows none, or the stage has its process to itself."""
+    by_turns = turns_path(config) if options.pack_size > 1 else None
+    trainer = load_trainer(by_turns or config.trainer)
+    io.start_clock()
+    outcome: Outcome = (yield from trainer(config, io)) if by_turns else trainer(config, io)
+    return outcome
 
 
 def begin(handout: Handout, store: Store) -> dict[str, Any]:
@@ -349,22 +380,6 @@ def failed_report(key: str, store: Store, lease: Lease, row: dict[str, Any], tra
     return Report(key, Status.FAILED, row, error)
 
 
-def may_pass(error: BaseException) -> bool:
-    """Whether a stage that raised `error` may do better if it is tried again as it is.
-
-    A store may be away or full for a while; damage in it stays, and so does what is wrong with a request.
-    """
-    is_away = isinstance(error, StoreError) and not isinstance(error, DamageError)
-    return is_away or not isinstance(error, SweepError | ImportError)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a device had no memory left, which every library says in its own way; torch is not imported for it."""
-    text = str(error)
-    names = ("out of memory" in text.lower(), "ALLOC_FAILED" in text, type(error).__name__ == "OutOfMemoryError")
-    return isinstance(error, RuntimeError) and any(names)
-
-
 def check_key(handout: Handout) -> None:
     """Make sure that this process would give the stage the key that the plan gave it.
 
@@ -377,17 +392,3 @@ def check_key(handout: Handout) -> None:
             f"stage {handout.key} would be {here} on this worker: its data file was changed since the launch began, "
             f"or the worker has other code than the driver. Launch again once both are the same everywhere."
         )
-
-
-def load_trainer(path: str) -> Callable[[Any, Any], Outcome]:
-    """The function at the dotted path ``package.module:function``.
-
-    Raises:
-        ImportError: there is no such module, or it cannot be imported.
-        ConfigError: it has no such function.
-    """
-    module, _, function = path.partition(":")
-    trainer: Callable[[Any, Any], Outcome] | None = getattr(importlib.import_module(module), function, None)
-    if trainer is None:
-        raise ConfigError(f"trainer {path!r}: {module} has no function {function!r}. Give package.module:function.")
-    return trainer

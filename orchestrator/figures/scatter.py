@@ -40,11 +40,12 @@ if TYPE_CHECKING:
 
 COSTS = {  # column: its button, the axis title
     "train_seconds": ("seconds", "training time (seconds)"),
+    "solo_seconds": ("solo seconds", "training time with the device to itself (seconds)"),
     "steps": ("steps", "training steps"),
     "examples_seen": ("examples", "training examples processed"),
     "epochs": ("epochs", "training epochs"),
 }
-COST_LINES = (("train_seconds", "epochs"), ("steps", "examples_seen"))  # that a phone can show
+COST_LINES = (("train_seconds", "solo_seconds", "epochs"), ("steps", "examples_seen"))  # that a phone can show
 NEEDED = ("key", "init", "status", "test_accuracy")
 MANY = 300  # dots; from here on they are small and translucent
 BUTTONS = {"type": "buttons", "direction": "right", "font": {"size": 12}, "bgcolor": "#fff", "bordercolor": "#bbb"}
@@ -88,7 +89,7 @@ class Said:
     def of(cls, rows: Sequence[Mapping[str, Any]]) -> Said:
         """What there is to tell of `rows`."""
         known = [any(row.get(column) is not None for row in rows) for column in ("seed", "stop_reason")]
-        costs = [column for column in COSTS if any(row.get(column) is not None for row in rows)]
+        costs = [column for column in costs_of(rows) if any(row.get(column) is not None for row in rows)]
         return cls(costs, varying_columns(rows), *known)
 
     def facts(self, rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -136,7 +137,7 @@ class Scatter(Figure):
 
         title, rows = self.title or results.sweep, list(results.rows)
         columns = list(rows[0]) if rows else [*NEEDED, *COSTS]
-        costs = [column for column in COSTS if column in columns]
+        costs = [column for column in costs_of(rows) if column in columns]
         lacking = [column for column in NEEDED if column not in columns]
         if lacking or not costs:
             raise ConfigError(
@@ -158,6 +159,12 @@ class Scatter(Figure):
         if self.inset:
             add_inset(figure, families, said.template, kind)
         return figure
+
+
+def costs_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Columns of `COSTS` that say something of `rows`: alone in its process, a model's seconds are its solo seconds."""
+    in_packs = any((row.get("pack_size") or 1) > 1 for row in rows)
+    return [column for column in COSTS if column != "solo_seconds" or in_packs]
 
 
 def not_there(results: Results) -> str:
@@ -209,7 +216,7 @@ def make_dot(family: str, rows: Sequence[Mapping[str, Any]], said: Said) -> Dot:
 
 def amount(column: str, value: float | None) -> str:
     """What a model took, as people read it."""
-    return "-" if value is None else f"{value:,.4g}" if column == "train_seconds" else f"{value:,}"
+    return "-" if value is None else f"{value:,.4g}" if column.endswith("_seconds") else f"{value:,}"
 
 
 def settings_of(rows: Sequence[Mapping[str, Any]], column: str) -> str:

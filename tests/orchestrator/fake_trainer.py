@@ -7,10 +7,11 @@ that it reaches other threads and processes, and changes no key.
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -19,10 +20,10 @@ import numpy as np
 
 from orchestrator import Stage, Sweep
 from orchestrator.errors import DataError
-from orchestrator.seam import Checkpoint, Outcome, StageIO, Status
+from orchestrator.seam import Checkpoint, Outcome, StageIO, Status, Turns
 from orchestrator.spec import Spec, setting
 from orchestrator.store import Store
-from orchestrator.worker import Handout, Options, Report, run_stage
+from orchestrator.worker import LEAVING, Handout, Options, Report, run_stage
 
 SWEEP_FILE = """
 from orchestrator import Sweep
@@ -143,7 +144,22 @@ class Lab:
 
 
 def train(config: Walk, io: StageIO) -> Outcome:
-    """Walk; every step depends on all steps before it, so that a resume from a wrong place shows."""
+    """Walk to the end."""
+    return all_at_once(turns(config, io))
+
+
+def all_at_once(turns: Turns) -> Outcome:
+    """Take all turns of a walk."""
+    while True:
+        try:
+            next(turns)
+        except StopIteration as end:
+            outcome: Outcome = end.value
+            return outcome
+
+
+def turns(config: Walk, io: StageIO, after_epoch: Callable[[Walk, int], None] = lambda *_: None) -> Turns:
+    """Walk, an epoch a turn; every step depends on all steps before it, so that a resume from a wrong place shows."""
     lab = Lab(io.data_root)
     lab.note(config)
     parent = io.parent_state()
@@ -162,7 +178,9 @@ def train(config: Walk, io: StageIO) -> Outcome:
         rows.append(epoch_row(epoch, None if diverged else float(abs(x).mean())))
         make_trouble(trouble)
         checkpoint = Checkpoint({"x": x, "speed": speed}, {"rows": rows})
+        after_epoch(config, epoch)
         io.end_epoch(rows[-1], lambda checkpoint=checkpoint: checkpoint)
+        yield True
     end = Checkpoint({"x": x, "speed": speed}, {"rows": rows})
     return replace(outcome_of(rows, {"x": x, "steps": np.int64(len(rows) * 10)}, diverged), resume_point=lambda: end)
 
@@ -174,7 +192,10 @@ def make_trouble(trouble: Sequence[str]) -> None:
             raise ValueError("made to fail\nat this place")
         if name == "exit":
             sys.exit("made to exit")
-        if name.startswith("SIG"):
+        if name == "SIGTERM":  # as a node that is taken away sends it: to the process, whose main thread takes note
+            os.kill(os.getpid(), signal.SIGTERM)
+            LEAVING.wait(5.0)
+        elif name.startswith("SIG"):
             signal.raise_signal(signal.Signals[name])
 
 

@@ -58,6 +58,7 @@ def pairs(*gaps: float, **columns: Any) -> list[dict[str, Any]]:
 
 
 def places(rows: Sequence[Mapping[str, Any]], *across: str) -> list[tuple[Any, ...]]:
-    """The values of each group's address that are not None, with the number of its rows."""
+    """The values of each group's address that are not None, nor a plain fp32, with the number of its rows."""
     found = groups_of(results(rows), across, Cells("all"))
-    return [(*filter(None, address.values()), len(one.rows)) for address, one in found]
+    plain = (None, "fp32")
+    return [(*(value for value in address.values() if value not in plain), len(one.rows)) for address, one in found]

@@ -126,6 +126,13 @@ def test_compared_columns_do_not_part_rows() -> None:
     assert places(rows, "lr") == [("CIFAR10()", "MLP()", 2)]
 
 
+def test_rows_of_another_precision_are_apart() -> None:
+    """The gap of fp32's warm start from bf16's random init is none; rows of older versions are fp32 without saying."""
+    rows = [row("warm_start", precision=kind) for kind in (None, "fp32", "bf16")]
+
+    assert places(rows) == [("CIFAR10()", "MLP()", 2), ("CIFAR10()", "MLP()", "bf16", 1)]
+
+
 def test_a_claim_of_some_models_is_judged_on_these() -> None:
     """A convex model's missing gap must not contradict a claim about networks."""
     claim = Claim(2, "", "", [Part(gap(), above(0))], only=Cells("networks", model="mlp"))

@@ -18,7 +18,7 @@ from tests.orchestrator.command import IN_PROCESS, Warmgrid
 from tests.orchestrator.fake_trainer import SWEEP_FILE, Lab
 
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined] # typer's group
-PLAN_KEYS = {"cells", "trials", "stages", "stages_without_sharing", "done", "to_run", "estimated_seconds"}
+PLAN_KEYS = {"cells", "trials", "stages", "stages_without_sharing", "done", "to_run", "estimated_seconds", "sharing"}
 
 SIZED = """
 from orchestrator import Stage, Sweep
@@ -124,6 +124,7 @@ def test_a_plan_counts_what_a_launch_would_do(warmgrid: Warmgrid) -> None:
         "done": 0,
         "to_run": 10,
         "estimated_seconds": None,
+        "sharing": {"stages_saved": 2, "examples": 30, "examples_saved": 6, "seconds": None, "seconds_saved": None},
     }
 
 
@@ -137,6 +138,7 @@ def test_a_plan_for_people_says_the_same(warmgrid: Warmgrid) -> None:
         "  start: fresh, parent",
         "2 cells x 2 seeds = 4 trials",
         "6 stages, 6 without sharing",
+        "sharing saves nothing: no two trials have a stage, or the beginning of one, in common",
         "0 done, 6 to run",
         "work left, on one worker: not known yet: nothing like some of them was measured",
     ]

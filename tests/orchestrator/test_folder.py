@@ -325,10 +325,10 @@ def test_what_cannot_be_read_is_neither_missing_nor_damaged(files: FolderFiles) 
     ("look", "of", "call"),
     [
         (FolderFiles.exists, Path, "is_file"),
-        (FolderFiles.exists, Path, "is_symlink"),
+        (FolderFiles.exists, os, "lstat"),
         (FolderFiles.read, os, "open"),
         (FolderFiles.list, os, "scandir"),
-        (FolderFiles.modified, Path, "is_symlink"),
+        (FolderFiles.modified, os, "lstat"),
     ],
 )
 def test_a_disk_that_cannot_be_asked_is_one_error(

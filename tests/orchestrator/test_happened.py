@@ -75,7 +75,7 @@ def test_like_events_are_counted_together() -> None:
         ("hung", {"key": "a", "host": "far", "seconds": 9}, "a worker on far made no progress for 9 s"),
         ("answer_lost", {"key": "a"}, "the answer of a worker that had committed was lost"),
         ("handed_back", {"key": "a", "name": "far"}, "a worker on far had to leave, and handed its stage back"),
-        ("not_begun", {"key": "a"}, "another one was given its stage"),
+        ("not_begun", {"key": "a"}, "another one took its place"),
         ("lease lost", {"key": "a"}, "was given to another, and wrote nothing"),
         ("tune_stopped", {"error": "E"}, "Ray Tune stopped and was started again: E"),
         ("out_of_memory", {"key": "a", "gpus": 0.25, "again_gpus": 0.5}, "again with 0.5: --gpus-per-stage 0.5 spares"),

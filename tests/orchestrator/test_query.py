@@ -121,6 +121,14 @@ def test_an_axis_never_hides_what_was_measured(files: Files) -> None:
     assert result(files, "epochs, axis_epochs") == [(7, 350)]
 
 
+def test_the_time_that_does_not_depend_on_neighbours_is_a_column(files: Files) -> None:
+    """Whoever draws accuracy over time may have trained half of the models in packs."""
+    put_stage(files, "a", steps=40, solo_step_seconds=0.25, train_seconds=77.0)
+    put_cells(files, "1", {"solo_seconds": 3})
+
+    assert result(files, "train_seconds, solo_seconds, axis_solo_seconds") == [(77.0, 10.0, 3)]
+
+
 def test_axes_of_their_own_keep_their_names(files: Files) -> None:
     """A grid over both rounds asks by the first round's learning rate."""
     put_stage(files, "a")

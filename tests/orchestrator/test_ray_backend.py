@@ -27,6 +27,7 @@ from tests.conftest import ray_processes
 from tests.orchestrator.card_trainer import on_card
 from tests.orchestrator.fake_trainer import SWEEP_FILE, Lab, made_sweep
 from tests.orchestrator.launches import Watch, go, results
+from tests.orchestrator.turns_trainer import one
 
 LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}  # as /proc says it
 
@@ -37,6 +38,12 @@ def test_a_stage_that_asks_for_too_much_is_refused(monkeypatch: pytest.MonkeyPat
 
     with pytest.raises(ConfigError, match=r"asks for 1 GPU, and no node of the cluster has as many.*--gpus-per-stage"):
         RayBackend(gpus_per_stage=1)._shape(None)
+
+
+@pytest.mark.parametrize(("slots", "cpus", "most"), [(8, 0.25, 10), (3, 0.25, 3), (2, 1.0, 4), (2, 1.5, 4)])
+def test_no_more_stages_run_than_were_asked_for(slots: int, cpus: float, most: int) -> None:
+    """Two may wait, where there is no room for them; where there is, they would run, and share cores with others."""
+    assert RayBackend(slots=slots, cpus_per_stage=cpus)._most == most
 
 
 def test_gpus_are_used_where_there_are_any(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,6 +135,7 @@ def test_tune_giving_up_is_not_the_end(
         if len(calls) > 1:
             return fit(self, gate, *rest)
         gate.suggest("lost with Tune")
+        gate.began("lost with Tune", "node")
         raise RuntimeError("Caught unexpected exception: 1 worker(s) were killed")
 
     monkeypatch.setattr(RayBackend, "_fit", raise_once)
@@ -135,6 +143,18 @@ def test_tune_giving_up_is_not_the_end(
 
     assert (summary.exit_code, len(calls)) == (0, 2)
     assert results(store) == straight
+
+
+def test_a_poisoned_stage_of_a_pack_fails_alone(store: Store, lab: Lab, on_ray: Any) -> None:
+    """It takes its neighbours with it once; after that each of them runs by itself, and ends as it would anywhere."""
+    lab.spoil("SIGKILL", epoch=2, seed=1, lr=0.1)
+
+    summary = on_ray(store, lab, Sweep("made up", {"lr": [0.1, 0.2]}, one, range(4), "packs"), slots=1, pack_size=4)
+    rows = {(row["lr"], row["seed"]): row for row in store.stages().to_pylist()}
+
+    assert (summary.count(Status.FAILED), summary.count(Status.DONE)) == (1, 7)
+    assert "its worker process died 2 times, with no other stage in it" in rows[0.1, 1]["error"]
+    assert {row["pack_size"] for row in rows.values()} == {4}
 
 
 def test_stages_see_the_gpus_that_they_were_given(

@@ -13,7 +13,7 @@ from orchestrator.errors import StoreError
 from orchestrator.ray_api import RayError
 from orchestrator.ray_cluster import Node
 from orchestrator.ray_gate import Gate
-from orchestrator.ray_shapes import GROWTH
+from orchestrator.ray_shapes import GROWTH, Limits
 from orchestrator.ray_watch import Watch
 from orchestrator.schedule import Schedule
 from orchestrator.seam import Status
@@ -28,7 +28,7 @@ FACTS = {"attempts": 1, "wall_seconds": 0.0, "started_at": "2026-01-01T00:00:00+
 class Scene:
     """A gate and its watch on a clock of numbers, and a cluster as a test says."""
 
-    def __init__(self, store: Store, stages: int = 1) -> None:
+    def __init__(self, store: Store, stages: int = 1, pack_size: int = 1) -> None:
         self.store, self.now, self.can_grow = store, 0.0, False
         self.reports: list[Report] = []
         self.noted: list[dict[str, Any]] = []
@@ -38,8 +38,9 @@ class Scene:
         schedule = Schedule(made, lambda stage: stage.config.work())
         settles = Settler(schedule, lambda report, _: self.reports.append(report), retries=9, clock=lambda: self.now)
         note = lambda kind, **facts: self.noted.append({"kind": kind, **facts})  # noqa: E731 - shorter than a method
-        options = Options("t", hang_after_s=HANG_S)
+        options = Options("t", hang_after_s=HANG_S, pack_size=pack_size)
         self.gate = Gate(settles, store, options, note=note, clock=lambda: self.now)
+        self.gate.places.limits = Limits(cpu_room=stages if pack_size == 1 else 1)
         self.watch = Watch(
             self.gate,
             nodes=lambda: dict(self.nodes),
@@ -51,15 +52,19 @@ class Scene:
         self.started = 0
 
     def start(self, node: str = "a") -> str:
-        """Have Tune start the next stage; its key."""
+        """Have Tune start the next trial; the key of its first stage."""
         name = f"trial{self.started}"
         self.started += 1
-        assert self.gate.suggest(name)
+        assert isinstance(self.gate.suggest(name), dict)
         state = SimpleNamespace(ray_actor=f"actor of {name}")
         trial = SimpleNamespace(trial_id=name, status="RUNNING", last_result=None, temporary_state=state)
         self.trials.append(trial)
         self.gate.began(name, node)
-        return self.gate.live[name].key
+        return self.held(name)[0]
+
+    def held(self, name: str) -> list[str]:
+        """Keys of the stages of a trial."""
+        return list(self.gate.trials[name].held)
 
     def pass_s(self, seconds: float) -> None:
         """Let Tune go through its loop for so long."""
@@ -86,8 +91,7 @@ def test_a_trial_that_tune_ended_in_silence_is_found(scene: Scene) -> None:
 
     scene.pass_s(1)
 
-    assert scene.gate.suggest("again") is not None
-    assert scene.gate.live["again"].key == key
+    assert scene.start() == key
 
 
 def test_a_worker_without_progress_is_killed(scene: Scene) -> None:
@@ -125,8 +129,7 @@ def test_progress_keeps_a_worker_alive(scene: Scene) -> None:
 
 def test_waiting_for_a_machine_is_not_hanging(scene: Scene) -> None:
     """An autoscaler takes minutes, a full cluster days."""
-    scene.start()
-    scene.gate.trials["trial0"].began = None
+    assert scene.gate.suggest("waits")
 
     scene.pass_s(3 * HANG_S)
 
@@ -152,7 +155,7 @@ def test_an_answer_that_comes_in_time_is_not_lost(scene: Scene) -> None:
     report = run(Stage(Walk()), scene.store)
     scene.pass_s(8)
 
-    scene.gate.on_trial_complete("trial0", {"report": report})
+    scene.gate.told("trial0", {"reports": [report], "leaving": False})
     scene.pass_s(30)
 
     assert (scene.killed, scene.noted, len(scene.reports)) == ([], [], 1)
@@ -166,34 +169,36 @@ def test_a_node_that_is_lost_is_told_with_its_stages(store: Store) -> None:
     scene.pass_s(3)
 
     scene.gate.on_trial_complete("trial0", error=True)
+    scene.gate.places.suspects.update(keys)
     scene.pass_s(15)
     del scene.nodes["b"]
     scene.pass_s(3)
 
     assert scene.kinds == ["worker_died", "node_lost"]
     assert scene.noted[1]["keys"] == sorted(keys[:2])
+    assert scene.gate.places.suspects == {keys[2]}  # the others died of their node
     assert (scene.noted[1]["node"], scene.noted[1]["drained"]) == ("b", False)
 
 
 def test_a_node_that_comes_is_used(scene: Scene) -> None:
     """Whoever adds a machine in the middle of a sweep wants stages on it."""
     scene.pass_s(3)
-    before = scene.gate.limits.cpu
+    before = scene.gate.places.limits.cpu
 
     scene.nodes["b"] = Node("b", "b", {"CPU": 9.0})
     scene.pass_s(3)
 
-    assert (scene.kinds, scene.gate.limits.cpu - before) == (["node_added"], 9)
+    assert (scene.kinds, scene.gate.places.limits.cpu - before) == (["node_added"], 9)
 
 
 def test_a_node_that_is_drained_is_said_once_and_given_nothing(scene: Scene) -> None:
     """A spot machine has two minutes to live: nothing must be planned for it."""
     scene.pass_s(3)
-    before = scene.gate.limits.cpu
+    before = scene.gate.places.limits.cpu
 
     scene.nodes["a"] = Node("a", "a", {"CPU": 9.0}, draining=True)
     scene.pass_s(9)
-    drained = scene.gate.limits.cpu
+    drained = scene.gate.places.limits.cpu
     del scene.nodes["a"]
     scene.pass_s(3)
 
@@ -204,12 +209,12 @@ def test_a_node_that_is_drained_is_said_once_and_given_nothing(scene: Scene) -> 
 def test_a_cluster_that_can_grow_is_asked_for_more(scene: Scene) -> None:
     """Its autoscaler may say that it is there only some seconds after its head."""
     scene.pass_s(3)
-    before = scene.gate.limits.cpu
+    before = scene.gate.places.limits.cpu
 
     scene.can_grow = True
     scene.pass_s(3)
 
-    assert (before, scene.gate.limits.cpu) == (11, 9 + GROWTH)
+    assert (before, scene.gate.places.limits.cpu) == (11, 9 + GROWTH)
 
 
 def test_a_new_experiment_of_tunes_is_watched_from_its_start(scene: Scene) -> None:
@@ -282,3 +287,43 @@ def test_a_row_without_weights_is_no_lost_answer(scene: Scene) -> None:
     scene.gate.on_trial_complete("trial0", error=True)
 
     assert (scene.killed, scene.reports, scene.kinds) == ([], [], ["worker_died"])
+
+
+def test_what_waits_in_a_worker_is_not_hanging(store: Store) -> None:
+    """Stages are handed out ahead; behind one that lasts for days they have begun nothing."""
+    scene = Scene(store, stages=2)
+    key = scene.start()
+    scene.gate.trials["trial0"].held["waits"] = scene.gate.trials["trial0"].held[key]
+
+    for epoch in range(8):
+        scene.store.note_running(key, {**FACTS, "epoch": epoch})
+        scene.pass_s(HANG_S * 0.7)
+
+    assert scene.noted == []
+
+
+def test_one_stage_of_a_pack_that_hangs_is_found(store: Store) -> None:
+    """The others that move beside it must not hide it for ever; and it alone is to blame."""
+    scene = Scene(store, stages=2, pack_size=2)
+    moves, hangs = scene.start(), scene.held("trial0")[1]
+    scene.store.note_running(hangs, FACTS)
+
+    for epoch in range(3):
+        scene.store.note_running(moves, {**FACTS, "epoch": epoch})
+        scene.pass_s(HANG_S * 0.7)
+
+    assert (scene.killed, [event.get("key") for event in scene.noted]) == (["actor of trial0"], [hangs])
+    assert scene.gate.places.suspects == set()
+
+
+def test_a_worker_without_a_stage_is_not_hanging(scene: Scene) -> None:
+    """It stays because its process took seconds to start."""
+    key = scene.start()
+    scene.pass_s(1)
+    scene.gate.trials["trial0"].held.clear()
+
+    scene.pass_s(3 * HANG_S)
+    scene.gate.trials["trial0"].held[key] = None
+    scene.pass_s(HANG_S / 2)
+
+    assert scene.noted == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -23,9 +23,13 @@ from orchestrator.request import (
     prepare,
     sweep_name,
 )
+from orchestrator.stage_log import StageLog
 from orchestrator.store import Store
-from orchestrator.worker import Options
+from orchestrator.worker import Handout, Options, StageIO, first_facts
 from tests.orchestrator.fake_trainer import made_sweep
+
+if TYPE_CHECKING:
+    from orchestrator.lease import Lease
 
 
 @pytest.mark.parametrize(
@@ -35,6 +39,7 @@ from tests.orchestrator.fake_trainer import made_sweep
         ({"backend": BackendName.INPROCESS, "workers": 2}, "leave out --address and --workers"),
         ({"backend": BackendName.INPROCESS, "address": "a:1"}, "leave out --address and --workers"),
         ({"device": "cpu", "gpus_per_stage": 0.5}, "GPUs that nothing would use"),
+        ({"device": "cpu", "cuda_graphs": True}, "a graph of CUDA's that nothing would use"),
         ({"checkpoint_every": 60.0, "hang_after": 60.0}, "--hang-after 60: a stage is heard of every"),
         ({"data_root": "/nowhere"}, r"--data-root /nowhere \(or WARMGRID_DATA\): no such folder"),
     ],
@@ -57,6 +62,16 @@ def test_what_is_asked_of_workers_reaches_them() -> None:
     options = Options("t", **Running(**given).options)  # type: ignore[arg-type] # as the command line gives them
 
     assert (options.device, options.checkpoint_every_s, options.retries, options.hang_after_s) == tuple(given.values())
+
+
+def test_how_steps_are_launched_reaches_the_trainer(tmp_path: Path) -> None:
+    """Graphs that were asked for and never captured would be measured, and found to gain nothing."""
+    options = Options("t", **Running(cuda_graphs=True).options)  # type: ignore[arg-type] # as above
+    handout, no_lease = Handout.of(made_sweep().trials()[0].stages[0]), cast("Lease", None)
+
+    io = StageIO(handout, Store(str(tmp_path)), options, no_lease, first_facts(), StageLog())
+
+    assert io.cuda_graphs
 
 
 def test_the_in_process_backend_loads_no_ray(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,8 @@ import pytest
 
 from orchestrator import Stage
 from orchestrator.errors import ConfigError
+from orchestrator.spec import setting
+from orchestrator.stage import turns_path
 from tests.orchestrator.fake_trainer import Walk
 
 
@@ -78,3 +80,22 @@ def test_a_config_without_what_a_stage_needs_is_named() -> None:
     """A user's own trainer would end in a traceback deep in a launch."""
     with pytest.raises(ConfigError, match=r"object cannot be a stage's config: it has no trainer, version, round"):
         Stage(object())
+
+
+def test_a_trainer_of_its_own_does_not_inherit_the_turns_of_another() -> None:
+    """In a pack the subclass would be trained by the trainer that it has replaced."""
+
+    @setting
+    class Turning(Walk, kind="turning"):
+        trainer = "a:train"
+        turns = "a:turns"
+
+    @setting
+    class Same(Turning, kind="turning_the_same"):
+        pass
+
+    @setting
+    class Other(Turning, kind="turning_otherwise"):
+        trainer = "b:train"
+
+    assert [turns_path(config) for config in (Walk(), Turning(), Same(), Other())] == [None, "a:turns", "a:turns", None]

@@ -167,6 +167,17 @@ def test_hovering_tells_what_varies_and_which_model_it_is() -> None:
     assert "Digits" not in text
 
 
+def test_models_of_packs_can_be_placed_by_the_time_that_they_take_alone() -> None:
+    """Whoever was on the card beside a model moves its seconds; alone, both are the same, and one button will do."""
+    given = {"solo_seconds": 2.0, "pack_size": 4}
+    packed, alone = draw(row("a", seconds=9.0, **given)), draw(row("a", seconds=2.0, **{**given, "pack_size": 1}))
+
+    buttons = {button.label: button.args for button in packed.layout.updatemenus[0].buttons}
+    assert plain(buttons["solo seconds"][0]["x"][0]) == [2.0]
+    assert "9 seconds, 2 solo seconds, 1 epochs" in hovered(packed.data[0])
+    assert "solo" not in str(alone.layout.updatemenus) + hovered(alone.data[0])
+
+
 def test_each_button_moves_dots_and_fronts() -> None:
     """A front kept from another axis would join the wrong models."""
     figure = draw(row("a", 0.5, 1.0, steps=9), row("b", 0.6, 2.0, steps=4))
