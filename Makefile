@@ -22,7 +22,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "Installing PyTorch, Ray and the rest into .venv: some minutes and about 6 GB the first time."
 	@if uv --version >/dev/null 2>&1; then \
-	  uv pip install --python $(BIN)/python -c constraints.txt -e '.[test,png]'; \
+	  uv pip install --compile-bytecode --python $(BIN)/python -c constraints.txt -e '.[test,png]'; \
 	else \
 	  $(BIN)/python -m pip install -c constraints.txt -e '.[test,png]'; \
 	fi
@@ -46,7 +46,7 @@ small: install ## run the small version of every sweep, draw all figures, judge 
 
 test: install ## run the tests, warnings as errors, two files at a time (JOBS=1: one)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(ALONE)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --ignore $(ALONE)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder --ignore $(ALONE)
 
 cluster-test: install ## tests with Ray clusters of several machines (half an hour; some need root)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/cluster --cluster

@@ -12,7 +12,10 @@ from typing import Any
 from benchmarks.raw_tune import NAME, SETTINGS
 
 # What no two attempts have in common.
-TIMES = {"train_seconds", "wall_seconds", "started_at", "finished_at", "attempts", "host", "continued_from"}
+TIMES = {"train_seconds", "solo_step_seconds", "wall_seconds", "started_at", "finished_at", "attempts", "host"} | {
+    "solo_seconds",
+    "continued_from",
+}
 Rows = Mapping[Hashable, list[Any]]  # by what names a row, all rows of that name
 
 

@@ -1,6 +1,6 @@
 """Cost: hours that every sweep takes at full size on one device, from throughput measured there; trains no sweep.
 
-Stages that train equally fast are a group, and of each group some short epochs of `trainers.supervised.train_epoch`
+Stages that train equally fast are a group, and of each group some short epochs of `trainers.supervised.Training`
 are timed, on random images that lie on the device; no data set is needed. ``python -m benchmarks.cost``.
 
 *At most* is every stage up to the cap of its stopping rule. *Expected* takes fixed numbers of epochs as they are, and
@@ -25,6 +25,7 @@ from orchestrator import Stage, catalogue
 from orchestrator.errors import ConfigError
 from orchestrator.estimate import share_left
 from orchestrator.plan import Plan, plan
+from orchestrator.seam import run_to_end
 from trainers.after_step import NoChange
 from trainers.augmentation import NoAugmentation
 from trainers.data import CIFAR10
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     import torch
 
     from trainers.splits import Splits
+    from trainers.supervised import Training
 
 # Epochs to 99 % of training accuracy, read off the paper's Figure 1: an assumption, not a measurement of ours.
 HALF_DATA, WARM_START, RANDOM_INIT = 155, 65, 145
@@ -216,25 +218,32 @@ def measure(config: Supervised, device: torch.device, seconds: float) -> list[fl
         seconds: Wall time to keep to, warm-up included; three epochs are measured whatever they take.
     """
     from trainers.seeds import stream
-    from trainers.supervised import train_epoch
+    from trainers.supervised import Training
 
     until = time.perf_counter() + seconds
     splits = random_splits(config, device)
     net = config.model.build(config.data.shape, config.data.classes, stream(config.seed, "weights")).to(device)
     parent = {name: tensor.detach().clone() for name, tensor in net.state_dict().items()}
-    old_x, old_y = splits.train_x[: config.batch_size], splits.train_y[: config.batch_size]
-    batch_loss = config.regularizer.bound(net, parent, old_x, old_y, config.model.losses)
+    old = splits.train.part(slice(config.batch_size))
+    batch_loss = config.regularizer.bound(net, parent, old, config.model.losses)
     optimizer = config.optimizer.build(net, TINY_LR, config.regularizer.weight_decay)
     net.train()
-    warm_up = shortened(config, FEWEST_BATCHES)
-    rows = [train_epoch(warm_up, net, batch_loss, optimizer, splits, epoch=epoch) for epoch in (1, 2)]
-    batches = batches_of_an_epoch(config, seconds, rows[-1]["train_seconds"] / FEWEST_BATCHES)
-    timed = shortened(config, batches)
+    warm_up = Training(shortened(config, FEWEST_BATCHES), net, batch_loss, optimizer, splits.train)
+    warm_up_s = [epoch_seconds(warm_up, epoch) for epoch in (1, 2)]
+    batches = batches_of_an_epoch(config, seconds, warm_up_s[-1] / FEWEST_BATCHES)
+    timed = Training(shortened(config, batches), net, batch_loss, optimizer, splits.train)
     rates: list[float] = []
     while len(rates) < FEWEST_EPOCHS or time.perf_counter() < until:
-        row = train_epoch(timed, net, batch_loss, optimizer, splits, epoch=len(rates) + 1)
-        rates.append(timed.examples / row["train_seconds"])
+        rates.append(timed.config.examples / epoch_seconds(timed, len(rates) + 1))
     return rates
+
+
+def epoch_seconds(training: Training, epoch: int) -> float:
+    """Seconds of one epoch, its numbers read."""
+    began = time.perf_counter()
+    run_to_end(training.epoch(epoch))
+    training.sums.tolist()
+    return time.perf_counter() - began
 
 
 def batches_of_an_epoch(config: Supervised, seconds: float, step_s: float) -> int:
@@ -260,13 +269,13 @@ def random_splits(config: Supervised, device: torch.device) -> Splits:
     import torch
 
     from trainers.seeds import stream
-    from trainers.splits import Splits
+    from trainers.splits import Split, Splits
 
     examples = shortened(config, whole_periods(config, MOST_BATCHES)).examples
     draw = stream(config.seed, "random images")
     x = (2 * torch.rand(examples, *config.data.shape, generator=draw) - 1).to(device)
     y = torch.randint(config.data.classes, (examples,), generator=draw).to(device)
-    return Splits(x, y, x[:0], y[:0])
+    return Splits(Split(x, y), Split(x[:0], y[:0]))
 
 
 def short_number(value: float) -> str:

@@ -25,13 +25,14 @@ class Counted(Supervised, kind="counted"):
     """`Supervised`, trained by `train` of this module."""
 
     trainer: ClassVar[str] = "benchmarks.counted:train"
+    turns: ClassVar[str | None] = None  # or its stages would run by the turns of the plain trainer
 
 
 class CountingIO:
     """A trainer's io that writes a line for every epoch, then does what the real one does."""
 
     def __init__(self, io: StageIO) -> None:
-        self._io, self.data_root, self.device = io, io.data_root, io.device
+        self._io, self.data_root, self.device, self.cuda_graphs = io, io.data_root, io.device, io.cuda_graphs
         self.parent_state, self.load_checkpoint = io.parent_state, io.load_checkpoint
 
     def end_epoch(self, row: Mapping[str, Any], checkpoint: Callable[[], Checkpoint]) -> None:

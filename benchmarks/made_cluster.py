@@ -7,8 +7,8 @@ import pickle
 import random
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from benchmarks.made_stages import drawn_seconds, expected_seconds, longest_chain
@@ -28,7 +28,7 @@ from orchestrator.worker import Handout, Options, Report
 
 CHECKPOINT_S = 60.0
 NODE_GPUS, OUTAGE_S = 8, 900.0
-HELD_S = 2.0
+HELD_S, ASK_S = 2.0, 15.0  # a worker without a stage asks for one
 WATCH_EVERY_S = 60.0  # it looks at everything each time, the nodes too
 
 
@@ -104,15 +104,24 @@ class MadeStore:
 
 
 class MadeTrial:
-    """Ray Tune's trial of one stage, as far as the watch looks at it; its own worker too."""
+    """Ray Tune's trial, a place at a worker, as far as the watch looks at it; the worker too.
+
+    Attributes:
+        gpu: That it has, once it has one.
+        fed: Keys of stages that it was given and has not begun.
+        key: Of the stage that it trains; None where it has nothing to do.
+        began: When it began with that.
+    """
 
     status = "RUNNING"
     last_result: Mapping[str, Any] = {}
 
-    def __init__(self, trial_id: str, key: str) -> None:
-        """Of the stage `key`; `gpu` and `began` once it has one."""
-        self.trial_id, self.key = trial_id, key
+    def __init__(self, trial_id: str) -> None:
+        """Without a GPU yet."""
+        self.trial_id = trial_id
         self.gpu: int | None = None
+        self.fed: deque[str] = deque()
+        self.key: str | None = None
         self.began = 0.0
 
     @property
@@ -212,14 +221,11 @@ class Cluster:
 
     def _step(self) -> None:
         """What Tune does after each event: ask for stages while there are any; now and then the watch looks, too."""
-        while True:
-            name = f"t{len(self.order)}"
-            began = time.process_time()
-            given = self._gate.suggest(name)
-            self.handing_s += time.process_time() - began
-            if not isinstance(given, dict):
-                break
-            self._take(name, self._gate.live[name])
+        while isinstance(self._asked(self._gate.suggest, f"t{len(self._trials)}"), dict):
+            trial = MadeTrial(f"t{len(self._trials)}")
+            self._trials.append(trial)
+            self._live[trial.trial_id] = trial
+            self._waiting.append(trial)
         wait = self._settler.next_due()
         if wait is not None and (not self._events or self.now + wait < self._events[0][0]):
             self._push(wait, "wake")
@@ -232,25 +238,40 @@ class Cluster:
             self.watching_s += time.process_time() - began
             self.steps += 1
 
-    def _take(self, name: str, handout: Handout) -> None:
-        """Put a stage that was handed out in the queue for a GPU."""
-        key, before = handout.key, self.planned.follows.get(handout.key)
-        above = [handout.parent_key, before.key if before else None]
-        if any(one in self.seconds and one not in self.store.commits for one in above):
-            self.early.append(key)
-        if key in self.store.commits:
-            self.repeated.append(key)
-        self.order.append(key)
-        trial = self._live[name] = MadeTrial(name, key)
-        self._trials.append(trial)
-        self._waiting.append(trial)
+    def _asked(self, ask: Callable[..., Any], *given: Any, **named: Any) -> Any:
+        """What the gate answers; its CPU seconds count."""
+        began = time.process_time()
+        answer = ask(*given, **named)
+        self.handing_s += time.process_time() - began
+        return answer
 
     def _begin(self, trial: MadeTrial) -> None:
-        """Give a stage a GPU, and draw how it will end."""
-        key, troubles = trial.key, self.troubles
-        trial.gpu, trial.began = self._free.pop(), self.now
+        """Give a place its GPU, for which it gets its first stages."""
+        trial.gpu = self._free.pop()
+        node = f"n{trial.gpu // NODE_GPUS}"
+        self._asked(self._gate.began, trial.trial_id, node, lambda handouts: self._feed(trial, handouts))
+        self._go_on(trial)
+
+    def _feed(self, trial: MadeTrial, handouts: Sequence[Handout]) -> None:
+        """Stages were handed out to a place that is there."""
+        for handout in handouts:
+            key, before = handout.key, self.planned.follows.get(handout.key)
+            above = [handout.parent_key, before.key if before else None]
+            if any(one in self.seconds and one not in self.store.commits for one in above):
+                self.early.append(key)
+            if key in self.store.commits:
+                self.repeated.append(key)
+            self.order.append(key)
+            trial.fed.append(key)
+
+    def _go_on(self, trial: MadeTrial) -> None:
+        """Have a worker begin with its next stage, and draw how that will end; one without any asks again later."""
+        if not trial.fed:
+            self._push(ASK_S, "ask", trial)
+            return
+        key, troubles = trial.fed.popleft(), self.troubles
+        trial.key, trial.began = key, self.now
         self.store.begun.add(key)
-        self._gate.began(trial.trial_id, f"n{trial.gpu // NODE_GPUS}")
         left = self.seconds[key] - self._kept.get(key, 0.0)
         fate = self._draw.random()
         if fate < troubles.held:
@@ -266,42 +287,56 @@ class Cluster:
             self._push(left, "lose answer" if fate > 1 - troubles.silent - troubles.lost_answers else "finish", trial)
 
     def _end(self, trial: MadeTrial, what: str) -> None:
-        """A worker ends its stage, or dies."""
+        """A worker ends its stage, asks for one, or dies."""
         key, is_done = trial.key, what in ("finish", "lose answer", "silent")
-        self.store.begun.discard(key)
-        if is_done:
+        if key is not None:
+            self.store.begun.discard(key)
+        if is_done and key is not None:
             self.store.commits[key] += 1
         if what == "silent":  # only the watch can find it, if it is asked
             for seconds in (60, 120, 180):
                 self._push(seconds, "wake")
             return
-        self._let_go(trial, is_done=is_done)
-        report = None
+        reports = [] if key is None else self._reported(key, what, self.now - trial.began)
+        self._stop(trial, is_done=is_done)
+        if what in ("die", "lose answer"):
+            self._let_go(trial)
+            self._asked(self._gate.on_trial_complete, trial.trial_id, error=True)
+        elif self._asked(self._gate.told, trial.trial_id, {"reports": reports, "leaving": False}):
+            self._let_go(trial)
+        else:
+            self._go_on(trial)
+
+    def _reported(self, key: str, what: str, seconds: float) -> list[Report]:
+        """What a worker says of a stage that ended this way."""
         if what == "finish":
-            report = self._answer(key)
-        elif what == "raise":
-            report = Report(key, Status.FAILED, {"status": "failed"}, "MadeError: made to fail", retry=True)
-        elif what == "held":
-            report = Report(key, Status.INTERRUPTED, again_s=1.0)
-        result = None if report is None else {"report": report}
-        began = time.process_time()
-        self._gate.on_trial_complete(trial.trial_id, result, error=report is None)
-        self.handing_s += time.process_time() - began
+            return [replace(self._answer(key), held_s=seconds)]
+        if what == "raise":
+            return [
+                Report(key, Status.FAILED, {"status": "failed"}, "MadeError: made to fail", retry=True, held_s=seconds)
+            ]
+        return [Report(key, Status.INTERRUPTED, again_s=1.0)] if what == "held" else []
 
     def kill(self, worker: MadeTrial) -> None:
         """The watch has done away with a worker, whose stage is committed."""
-        self._let_go(worker, is_done=True)
+        self._stop(worker, is_done=True)
+        self._let_go(worker)
 
-    def _let_go(self, trial: MadeTrial, *, is_done: bool) -> None:
-        """Free the GPU; what came after the last checkpoint of a stage that is not done is lost."""
-        del self._live[trial.trial_id]
-        self.ended = self.now
-        if trial.gpu is not None and trial.gpu // NODE_GPUS not in self._away:
-            self._free.append(trial.gpu)
-        if not is_done:
+    def _stop(self, trial: MadeTrial, *, is_done: bool) -> None:
+        """The stage that a worker trains ends; what came after its last checkpoint is lost if it is not done."""
+        if trial.key is not None and not is_done:
             total = self._kept.get(trial.key, 0.0) + self.now - trial.began
             self._kept[trial.key] = total // CHECKPOINT_S * CHECKPOINT_S
             self.lost_s += total % CHECKPOINT_S
+        if trial.key is not None:
+            self.ended = self.now
+        trial.key = None
+
+    def _let_go(self, trial: MadeTrial) -> None:
+        """Free the GPU."""
+        del self._live[trial.trial_id]
+        if trial.gpu is not None and trial.gpu // NODE_GPUS not in self._away:
+            self._free.append(trial.gpu)
 
     def _lose(self, node: int) -> None:
         """A node is gone with all that runs on it, for a while."""

@@ -64,3 +64,25 @@ def train(config: Noop, io: StageIO) -> Outcome:
     state = {"weight": np.full(16, config.number, np.float32)}
     io.end_epoch(row, lambda: Checkpoint(state, {}))
     return Outcome(Status.DONE, "epochs", [row], metrics, state, "cpu")
+
+
+@setting
+class Nap(Noop, kind="benchmark_nap"):
+    """Config of a stage that sleeps, for as long as `seconds` says."""
+
+    seconds: float = 0.0
+
+    trainer: ClassVar[str] = "benchmarks.noop:nap"
+
+    def stage_columns(self) -> dict[str, Any]:
+        """As of a stage that trains nothing."""
+        return super().stage_columns()
+
+
+def nap(config: Nap, io: StageIO) -> Outcome:
+    """Read what a real stage reads, sleep, and give back what `train` does."""
+    import time
+
+    io.parent_state()
+    time.sleep(config.seconds)
+    return train(config, io)

@@ -22,10 +22,11 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from benchmarks.noop import SWEEP_FILE
+from orchestrator.store import Store
 
 STAGES, SMALL, DEFAULTS, ROUNDS = 10_000, 256, 24, 3
 LOOK_S = 0.5
@@ -55,6 +56,8 @@ class Run:
         peak_mib: Most resident memory of the driver.
         files: Left when it ended.
         bytes: In these files.
+        span_s: From the moment that the first stage began to the moment that the last one was trained, start-up and the
+            merging of files left out; None where nothing was trained.
         load: Of the machine, over the last minute, when it ended.
     """
 
@@ -66,11 +69,17 @@ class Run:
     files: int
     bytes: int
     load: float
+    span_s: float | None = None
 
     @property
     def wall_ms(self) -> float:
         """Wall milliseconds a stage, all that happens once included."""
         return 1000 * self.wall_s / self.n
+
+    @property
+    def span_ms(self) -> float:
+        """The same without what happens before and after the stages; 0 where none was trained."""
+        return 1000 * (self.span_s or 0.0) / self.n
 
     def cpu_ms(self, role: str | None = None) -> float:
         """CPU milliseconds a stage, of one role or of all."""
@@ -138,16 +147,22 @@ def measured(what: str, n: int, words: Sequence[str], folder: Path, env: Mapping
     return Run(what, n, wall_s, meter.cpu_s(), meter.peak_mib, len(sizes), sum(sizes), os.getloadavg()[0])
 
 
-def launched(n: int, folder: Path) -> list[Run]:
-    """`n` stages through ``launch``, then ``plan`` and ``resume`` of what is all done."""
+def launched_once(n: int, folder: Path) -> Run:
+    """`n` stages through ``launch``, into a store in `folder`."""
     sweep, store = folder / "overhead.py", folder / "store"
     sweep.write_text(SWEEP_FILE.format(n=n))
-    command = ["-m", "orchestrator.cli"]
-    given = [str(sweep), "--store", str(store)]
-    launch = measured(OURS, n, [*command, "launch", *given], store)
-    done = len(list((store / "stages").glob("*.parquet")))
-    if done != n:
-        raise Failed(f"{done} of {n} stages are committed")
+    launch = measured(OURS, n, ["-m", "orchestrator.cli", "launch", str(sweep), "--store", str(store)], store)
+    done = Store(str(store)).to_pandas("stages", ["started_at", "finished_at"])
+    if len(done) != n:
+        raise Failed(f"{len(done)} of {n} stages are committed")
+    return replace(launch, span_s=(done["finished_at"].max() - done["started_at"].min()).total_seconds())
+
+
+def launched(n: int, folder: Path) -> list[Run]:
+    """`n` stages through ``launch``, then ``plan`` and ``resume`` of what is all done."""
+    launch = launched_once(n, folder)
+    store, command = folder / "store", ["-m", "orchestrator.cli"]
+    given = [str(folder / "overhead.py"), "--store", str(store)]
     plan = measured("warmgrid plan, all done", n, [*command, "plan", *given], store)
     return [launch, plan, measured("warmgrid resume, all done", n, [*command, "resume", *given], store)]
 
@@ -192,8 +207,15 @@ def ranged(values: Sequence[float], digits: int) -> str:
 
 def table(runs: Sequence[Run]) -> str:
     """One row for each kind of run and number of stages, in Markdown."""
-    head = ["run", "n", "rounds", "wall s", "wall ms a stage", *(f"{role}, CPU ms" for role in ROLES)]
-    head += ["CPU ms a stage", "files", "KiB a stage", "driver's memory, MiB", "load"]
+    head = ["run", "n", "rounds", "wall s", "wall ms a stage", "first to last, ms a stage"]
+    head += [
+        *(f"{role}, CPU ms" for role in ROLES),
+        "CPU ms a stage",
+        "files",
+        "KiB a stage",
+        "driver's memory, MiB",
+        "load",
+    ]
     lines = [f"| {' | '.join(head)} |", f"|---{'|--:' * (len(head) - 1)}|"]
     kinds: dict[tuple[str, int], list[Run]] = {}
     for run in runs:
@@ -201,6 +223,7 @@ def table(runs: Sequence[Run]) -> str:
     for (what, n), found in kinds.items():
         cells = [what, f"{n:,}", str(len(found)), ranged([run.wall_s for run in found], 1)]
         cells += [ranged([run.wall_ms for run in found], 1)]
+        cells += [ranged([run.span_ms for run in found], 1) if found[0].span_s is not None else ""]
         cells += [ranged([run.cpu_ms(role) for run in found], 1) for role in ROLES]
         cells += [ranged([run.cpu_ms() for run in found], 1), f"{found[-1].files:,}"]
         cells += [f"{found[-1].bytes / n / 1024:.1f}", ranged([run.peak_mib for run in found], 0)]

@@ -23,7 +23,7 @@ class TuneIO:
 
     def __init__(self, data_root: str) -> None:
         """Take up what the trial's last checkpoint holds, if it has one."""
-        self.data_root, self.device = data_root, "cpu"
+        self.data_root, self.device, self.cuda_graphs = data_root, "cpu", False
         self.stage, self.parent, self._checkpoint = 0, None, None
         from ray import tune
 

@@ -26,6 +26,8 @@ MAY_LOAD = {  # at module level; these modules are themselves imported inside fu
     "trainers/networks.py": {"torch"},
     "trainers/splits.py": {"torch"},
     "trainers/supervised.py": {"torch"},
+    "trainers/steps.py": {"torch"},
+    "trainers/waiting.py": {"torch"},
     "trainers/checkpoints.py": {"torch"},
     "trainers/evaluate.py": {"torch"},
     "trainers/examples.py": {"torch"},

@@ -20,7 +20,7 @@ import pytest
 from benchmarks.made_cluster import NO_TROUBLES, Cluster, Troubles, bound, hand_out, simulate, troubles_of
 from benchmarks.made_stages import A_SEED, drawn_seconds, expected_seconds, longest_chain, trials_of
 from benchmarks.simulation import HEAD, TROUBLED, measure, table
-from orchestrator import backend, estimate, launch, ray_gate, schedule
+from orchestrator import backend, estimate, launch, pace, ray_gate, ray_places, schedule
 from orchestrator.estimate import Estimate
 from orchestrator.plan import Plan, plan
 from orchestrator.schedule import Schedule
@@ -29,7 +29,9 @@ from trainers.inits import WarmStart
 
 BAD = Troubles(deaths=0.1, lost_answers=0.05, silent=0.02, errors=0.1, held=0.05, node_losses=10)
 SEEDS = range(3)
-HANDING = {module.__file__ for module in (backend, launch, ray_gate, schedule)}  # what a driver does for each stage
+HANDING = {
+    module.__file__ for module in (backend, launch, pace, ray_gate, ray_places, schedule)
+}  # what a driver does for each stage
 
 
 @pytest.fixture(autouse=True)
@@ -171,7 +173,7 @@ def work_a_stage(seeds: int, monkeypatch: pytest.MonkeyPatch) -> tuple[float, fl
     made = Schedule(given.to_run, lambda stage: Cost(expected[stage.key]), given.follows)
     Cost.compared = 0
     with monkeypatch.context() as patch:
-        for name in ("suggest", "on_trial_complete"):
+        for name in ("suggest", "began", "told"):
             patch.setattr(ray_gate.Gate, name, lines.of(getattr(ray_gate.Gate, name)))
         hand_out(Cluster(given, drawn_seconds(expected, 0), 50), made)
     return Cost.compared / len(given.to_run), 7 * lines.lines / lines.calls
