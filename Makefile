@@ -56,8 +56,8 @@ lint: install ## ruff and mypy, as strict as pyproject.toml says
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-bench: install ## measure start-up, planning, storing and training
-	$(BIN)/python -m benchmarks
+bench: install ## measure trainer, grids and overhead beside baselines (under 15 minutes on 2 cores)
+	$(BIN)/python -m benchmarks.cpu --output docs/benchmarks
 
 clean: ## remove the environment and all caches; stores with results are kept
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
