@@ -2,27 +2,39 @@
 
 ``python -m benchmarks.gpu`` on a machine with a GPU, under 8 minutes; ``--device cpu --quick`` shows that it runs.
 Every variant of a case is measured in turn, the case of the goals first and most often, for as long as the time lasts;
-medians, ratios with their range, goals beside figures. Images are random and of CIFAR-10's shape. Baselines are
-written by us from their description (`benchmarks.authors_loop`): one process, and several at once, which is what
-fractions of a GPU under raw Ray Tune come to once all trials run. ``gpu.json`` and ``gpu.md`` are left in ``--output``.
-Exit code 1 if a goal is missed, 2 if there is no GPU. It was never run on a card yet.
+medians, ratios with their range, goals beside figures. A variant that fails costs its own figures alone. Images are
+random and of CIFAR-10's shape. Baselines are written by us from their description (`benchmarks.authors_loop`): one
+process, and several at once, which is what fractions of a GPU under raw Ray Tune come to once all trials run.
+``gpu.json`` and ``gpu.md`` are left in ``--output``, written anew after each case. Exit code 1 if a goal is missed or a
+variant failed, 2 if there is no GPU. It was never run on a card yet.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gpu_machine import Power, has_gpu, multi_process_service
+from benchmarks.gpu_machine import Power, has_gpu, service
 from benchmarks.gpu_process import GpuAsk, GpuRate
-from benchmarks.tables import Goal, exit_code, goals_table, machine, machine_text, markdown, ratio, say, shown, written
+from benchmarks.tables import (
+    MISSING,
+    Goal,
+    exit_code,
+    goals_table,
+    machine,
+    machine_text,
+    markdown,
+    ratio,
+    say,
+    shown,
+    written,
+)
 from benchmarks.throughput import Meter, together
 
 MAIN = ("ResNet18 narrow", 128)  # of the goals
@@ -34,6 +46,7 @@ LEGEND = (
     "process, each on a stream of its own. *Share of bound*: of the products in bf16. *Set-up*: seconds until all have "
     "made their first steps."
 )
+HEAD = "variant|images a second|to the authors' loop|share of bound|memory MiB|set-up s|J / 1,000|rounds"
 LEFT_S = 15.0  # nothing is begun with less than this left
 
 
@@ -139,6 +152,7 @@ class Found:
         peaks: Most memory of the device in MiB, all processes together.
         set_up: Seconds from the question to the first step of the window.
         joules: By 1,000 images, where the card tells its power.
+        failed: What a variant failed with; its process told the rest on standard error.
     """
 
     card: dict[str, Any] = field(default_factory=dict)
@@ -147,6 +161,7 @@ class Found:
     peaks: dict[str, dict[str, float]] = field(default_factory=dict)
     set_up: dict[str, dict[str, float]] = field(default_factory=dict)
     joules: dict[str, dict[str, float]] = field(default_factory=dict)
+    failed: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def note(self, case: Case, variant: Variant, rates: Sequence[GpuRate], watts: float | None) -> None:
         """Keep what the processes of a variant measured together."""
@@ -156,6 +171,15 @@ class Found:
         self.set_up.setdefault(case.name, {})[variant.name] = max(rate.set_up for rate in rates)
         if watts is not None:
             self.joules.setdefault(case.name, {})[variant.name] = 1000 * watts / total
+
+    def fail(self, case: Case, variant: Variant, error: Exception) -> None:
+        """Keep why a variant was not measured."""
+        self.failed.setdefault(case.name, {})[variant.name] = str(error)
+        say(f"{case.name}, {variant.name}: {error}")
+
+    def has(self, case: Case, variant: Variant) -> bool:
+        """Whether it was measured, or failed."""
+        return bool(self.of(case, variant)) or variant.name in self.failed.get(case.name, {})
 
     def of(self, case: Case, variant: Variant) -> list[float]:
         """Rates of one variant; empty if it was not measured."""
@@ -180,6 +204,12 @@ class Meters:
         while len(made) < variant.processes:
             made.append(Meter("benchmarks.gpu_process", **(self._mps if variant.mps else {})))
         return made[: variant.processes]
+
+    def drop(self, variant: Variant) -> None:
+        """End those that a variant shares: one of them may have died, and others wait for it."""
+        for meter in self._made.pop((variant.is_theirs, variant.mps), []):
+            with contextlib.suppress(OSError):  # of a process that is no more
+                meter.close()
 
     def close(self) -> None:
         """End them all."""
@@ -207,27 +237,34 @@ class Size:
 FULL, QUICK = Size(0.6, 4, 20_000, 8192), Size(0.05, 1, 512, 256)
 
 
-def measure_all(todo: Sequence[Case], size: Size, device: str, until: float, mps: dict[str, str]) -> Found:
-    """Case after case, as `queue` says, until the time is over; the first one is measured in any case."""
+def measure_all(
+    todo: Sequence[Case], size: Size, device: str, until: float, mps: dict[str, str], keep: Callable[[Found], object]
+) -> Found:
+    """Case after case, as `queue` says, until the time is over; the first one is measured in any case.
+
+    Args:
+        keep: Is given what was found after each case: a card may be taken back at any time.
+    """
     found, meters, power = Found(), Meters(mps), Power(device)
     with contextlib.closing(meters), contextlib.closing(power):
-        first = meters.take(EAGER)
-        (found.card,) = together(first, "facts", device=device, models=sorted({case.model for case in todo}))
+        models = sorted({case.model for case in todo})
+        (found.card,) = together(meters.take(EAGER), "facts", device=device, models=models)
         for case in queue(todo, size.rounds):
             if case is todo[0]:
-                measure_ceilings(found, size, device, first)
+                measure_ceilings(found, size, device, meters.take(EAGER))
             for variant in case.variants:
                 if is_measured(found, todo[0]) and time.monotonic() > until - LEFT_S:
                     say(f"time is over at {case.name}, {variant.name}")
                     return found
-                measure(found, case, variant, size, device, meters.take(variant), power)
+                measure(found, case, variant, size, device, meters, power)
             say(case.name)
+            keep(found)
     return found
 
 
 def is_measured(found: Found, case: Case) -> bool:
-    """Whether every variant of a case was, at least once."""
-    return all(found.of(case, variant) for variant in case.variants)
+    """Whether every variant of a case was, at least once, or failed."""
+    return all(found.has(case, variant) for variant in case.variants)
 
 
 def queue(todo: Sequence[Case], rounds: int) -> list[Case]:
@@ -242,13 +279,19 @@ def measure_ceilings(found: Found, size: Size, device: str, meter: list[Meter]) 
         found.ceilings.setdefault(precision, []).extend(together(meter, "ceiling", device=device, **given))
 
 
-def measure(
-    found: Found, case: Case, variant: Variant, size: Size, device: str, processes: list[Meter], power: Power
-) -> None:
-    """One round of one variant."""
+def measure(found: Found, case: Case, variant: Variant, size: Size, device: str, meters: Meters, power: Power) -> None:
+    """One round of one variant, unless it has failed before."""
+    if variant.name in found.failed.get(case.name, {}):
+        return
     given = {"model": case.model, "batch_size": case.batch_size, "seconds": size.window_s, "device": device}
-    ask = GpuAsk(images=max(case.batch_size, min(size.images, 160 * case.batch_size)), **{**given, **variant.ask})
-    answers = together(processes, "rate", **asdict(ask))
+    batches = max(1, min(size.images // case.batch_size, 160))
+    ask = GpuAsk(images=batches * case.batch_size, **{**given, **variant.ask})
+    try:
+        answers = together(meters.take(variant), "rate", **asdict(ask))
+    except (RuntimeError, OSError) as error:  # a process of it ended
+        found.fail(case, variant, error)
+        meters.drop(variant)
+        return
     found.note(case, variant, [GpuRate(**one) for one in answers], power.mean(size.window_s))
 
 
@@ -290,25 +333,16 @@ def text(found: Found, todo: Sequence[Case], aims: Sequence[Goal]) -> str:
         goals_table(aims),
         f"Products of square matrices, TFLOP/s: {ceilings}. {LEGEND}",
     ]
-    head = [
-        "variant",
-        "images a second",
-        "to the authors' loop",
-        "share of bound",
-        "memory MiB",
-        "set-up s",
-        "J / 1,000",
-    ]
     for case in todo:
         rows = [row for variant in case.variants if (row := row_of(found, case, variant))]
-        parts.append(f"### {case.name}\n\n{markdown([*head, 'rounds'], rows)}")
+        parts.append(f"### {case.name}\n\n{markdown(HEAD.split('|'), rows)}")
     return "\n\n".join(parts)
 
 
 def row_of(found: Found, case: Case, variant: Variant) -> list[str]:
     """Of one variant; empty if it was not measured."""
     if not (rates := found.of(case, variant)):
-        return []
+        return [variant.name, "failed", *[MISSING] * 6] if found.has(case, variant) else []
     loop = found.of(case, LOOP)
     compared = shown(ratio(rates, loop).values, 1) if loop and variant is not LOOP else "-"
     joules = found.joules.get(case.name, {}).get(variant.name)
@@ -329,26 +363,19 @@ def run(device: str, size: Size, minutes: float, output: Path, *, quick: bool) -
     began = time.monotonic()
     with service(device, quick=quick) as mps:
         todo = quick_cases(device) if quick else cases(mps=bool(mps))
-        found = measure_all(todo, size, device, began + 60 * minutes, mps)
-    main_case = next((case for case in todo if (case.model, case.batch_size) == MAIN), None)
-    aims = goals(found, main_case)
-    told = text(found, todo, aims)
+        found = measure_all(todo, size, device, began + 60 * minutes, mps, lambda found: kept(found, todo, output))
+    told, aims = kept(found, todo, output)
     print(told)
-    for path in written(output, "gpu", {**machine(), **asdict(found)}, aims, told):
-        say(f"wrote {path}")
-    say(f"{time.monotonic() - began:.0f} s")
-    return exit_code(aims)
+    say(f"wrote gpu.json and gpu.md into {output}; {time.monotonic() - began:.0f} s")
+    return 1 if found.failed else exit_code(aims)
 
 
-@contextlib.contextmanager
-def service(device: str, *, quick: bool) -> Iterator[dict[str, str]]:
-    """The multi-process service, as variables for its clients; {} where there is none."""
-    control = shutil.which("nvidia-cuda-mps-control")
-    if device == "cpu" or quick or control is None:
-        yield {}
-        return
-    with multi_process_service(control) as variables:
-        yield variables
+def kept(found: Found, todo: Sequence[Case], output: Path) -> tuple[str, list[Goal]]:
+    """Write what was found so far; the same as text, and its goals."""
+    aims = goals(found, next((case for case in todo if (case.model, case.batch_size) == MAIN), None))
+    told = text(found, todo, aims)
+    written(output, "gpu", {**machine(), **asdict(found)}, aims, told)
+    return told, aims
 
 
 def main(given: Sequence[str] | None = None) -> int:

@@ -12,7 +12,9 @@ import time
 from collections import deque
 from collections.abc import Iterator
 
-EVERY_MS = 100
+from benchmarks.tables import say
+
+QUERY = ("--query-gpu=power.draw.instant", "--format=csv,noheader,nounits", "--loop-ms=100")
 
 
 def has_gpu() -> bool:
@@ -23,14 +25,17 @@ def has_gpu() -> bool:
 
 
 class Power:
-    """Watts of the first card, read by nvidia-smi meanwhile; nothing where there is no card or no such program."""
+    """Watts of the first card, read by nvidia-smi meanwhile; nothing where there is no card or no such program.
+
+    Of the moment: what nvidia-smi calls power.draw is the mean of a second, longer than a window.
+    """
 
     def __init__(self, device: str) -> None:
         """Begin to read."""
         self._seen: deque[tuple[float, float]] = deque(maxlen=10_000)
         self._process: subprocess.Popen[str] | None = None
         if device != "cpu" and (program := shutil.which("nvidia-smi")):
-            what = ["--id=0", "--query-gpu=power.draw", "--format=csv,noheader,nounits", f"--loop-ms={EVERY_MS}"]
+            what = ["--id=0", *QUERY]
             self._process = subprocess.Popen([program, *what], stdout=subprocess.PIPE, text=True)
             threading.Thread(target=self._read, args=(self._process,), daemon=True).start()
 
@@ -68,3 +73,16 @@ def multi_process_service(control: str) -> Iterator[dict[str, str]]:
             yield variables
         finally:
             subprocess.run([control], input="quit\n", text=True, env=env, check=False)
+
+
+@contextlib.contextmanager
+def service(device: str, *, quick: bool) -> Iterator[dict[str, str]]:
+    """The multi-process service, as variables for its clients; {} where there is none, or it does not start."""
+    control, variables = shutil.which("nvidia-cuda-mps-control"), dict[str, str]()
+    with contextlib.ExitStack() as stack:
+        if device != "cpu" and not quick and control is not None:
+            try:
+                variables = stack.enter_context(multi_process_service(control))
+            except (OSError, subprocess.CalledProcessError) as error:
+                say(f"without the multi-process service: {error}")
+        yield variables

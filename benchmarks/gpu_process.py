@@ -33,7 +33,7 @@ class GpuAsk:
     Attributes:
         loop: Whose; `fused` is one network of grouped layers for all members, which only this benchmark has.
         model: Of `benchmarks.throughput.MODELS`.
-        images: Of an epoch of ours.
+        images: Of an epoch of ours; whole batches, as every step is counted as one.
         seconds: Of the window.
         members: Models that are trained at once in this process.
         graphs: Whether steps are captured as CUDA graphs.
@@ -65,7 +65,7 @@ class GpuRate:
         images: Trained on in the window, by all members.
         seconds: Of the window.
         set_up: Seconds before it: data, networks, captures, first steps.
-        peak_mib: Most memory of the device that the process held; on a CPU, its own.
+        peak_mib: Most memory of the device that torch held in the process, without CUDA's own; on a CPU, its own.
     """
 
     images: int
@@ -156,7 +156,9 @@ def fused(ask: GpuAsk, open_: Callable[[], None]) -> Counted:
     import torch
 
     from benchmarks.gpu_fused import fused_step
+    from trainers.waiting import Ahead
 
+    ahead = Ahead(torch.device(ask.device))
     own_stream: Any = contextlib.nullcontext()
     if ask.device != "cpu":  # CUDA captures nothing on its default stream
         own_stream = torch.cuda.stream(torch.cuda.Stream())
@@ -164,6 +166,8 @@ def fused(ask: GpuAsk, open_: Callable[[], None]) -> Counted:
         step = fused_step(ask)
 
         def work() -> int:
+            for _ in ahead.room():
+                pass  # the window would end long after its time
             step()
             return ask.members * ask.batch_size
 
@@ -201,9 +205,12 @@ def ceiling(device: str, precision: str, size: int, seconds: float, open_: Calla
     out = left @ right
     ask = GpuAsk("ours", "", 1, 1, seconds, device)
 
+    synchronize = waiter(device)
+
     def ten() -> int:
         for _ in range(10):
             torch.mm(left, right, out=out)
+        synchronize()  # a thousand would wait in the queue when the time is over, for 20 s
         return 10
 
     products, spent = window(ask, open_, ten)

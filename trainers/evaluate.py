@@ -11,7 +11,7 @@ from torch import nn
 
 from orchestrator.seam import run_to_end
 from trainers.precision import Precision, products, rounding
-from trainers.waiting import read
+from trainers.waiting import Ahead, read
 
 if TYPE_CHECKING:
     from trainers.splits import Split
@@ -51,9 +51,10 @@ def evaluation(
         sums: float64 [2] on the device: loss and hits of all examples are added to it.
     """
     was_training, device = net.training, split.device
-    loss_sum, right = sums[0], sums[1]
+    loss_sum, right, ahead = sums[0], sums[1], Ahead(device)
     net.eval()
     for x, y in split.pieces(BATCH[device.type]):
+        yield from ahead.room()
         with torch.no_grad(), products(precision), rounding(precision, device):
             logits = net(x)
             loss_sum.add_(losses(logits, y).sum(dtype=torch.float64))

@@ -40,7 +40,7 @@ def find_mapped(what: str, folder: Path, beside: Path) -> Images | None:
             return None
         pixels, labels = (loaded(Path(path)) for path in record["arrays"])
         return Images(pixels, labels)
-    except (OSError, ValueError):  # nobody kept them, or somebody deleted or damaged them
+    except (OSError, ValueError, KeyError, TypeError):  # nobody kept them, or somebody deleted or damaged them
         return None
 
 

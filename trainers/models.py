@@ -186,10 +186,16 @@ class LinearSVM(Model, kind="linear_svm"):
         return linear(shape, classes, draw)
 
     def losses(self, logits_BK: Tensor, labels_B: Tensor) -> Tensor:
-        """Return the hinge of each example; needs K of at least 2."""
-        label_B1, logits_BK = labels_B[:, None], widened(logits_BK)
-        own_B = logits_BK.gather(1, label_B1)[:, 0]
-        rival_B = logits_BK.scatter(1, label_B1, -math.inf).amax(dim=1)
+        """Return the hinge of each example; needs K of at least 2.
+
+        Scores are picked by a mask: the gradient of picking them by their index is a sort in every step on CUDA.
+        """
+        import torch
+
+        logits_BK = widened(logits_BK)
+        is_label_BK = labels_B[:, None] == torch.arange(logits_BK.shape[1], device=labels_B.device)
+        own_B = logits_BK.masked_fill(~is_label_BK, 0).sum(dim=1)
+        rival_B = logits_BK.masked_fill(is_label_BK, -math.inf).amax(dim=1)
         return (1 + rival_B - own_B).clamp(min=0)
 
 

@@ -155,21 +155,24 @@ class SoloTime:
     def watched(self, turns: Generator[bool, None, T], steps: int) -> Generator[bool, None, T]:
         """Take `turns`, of which the first `steps` are steps of one size, and measure, unless that has been done."""
         if self.seconds is None and not self._on_cpu and steps >= SKIPPED + SOLO_STEPS:
-            for _ in range(SKIPPED):
-                yield next(turns)
+            skipped = 0
+            while skipped < SKIPPED:
+                has_worked = next(turns)
+                skipped += has_worked
+                yield has_worked
             self._measure(turns)
             yield True
         return (yield from turns)
 
     def _measure(self, turns: Generator[bool, None, T]) -> None:
-        """Take SOLO_STEPS turns with the device to themselves."""
+        """Take SOLO_STEPS steps with the device to themselves."""
         import torch
 
         synchronize = self._synchronize or torch.cuda.synchronize
         synchronize()
-        began = time.perf_counter()
-        for _ in range(SOLO_STEPS):
-            next(turns)
+        began, taken = time.perf_counter(), 0
+        while taken < SOLO_STEPS:
+            taken += next(turns)
         synchronize()
         self.seconds = (time.perf_counter() - began) / SOLO_STEPS
 

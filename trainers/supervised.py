@@ -27,15 +27,15 @@ from trainers.shares import SoloTime, timed
 from trainers.splits import Split
 from trainers.stage_config import Supervised
 from trainers.steps import Captured, Launch, can_capture
-from trainers.waiting import fill, on_own_stream, read
+from trainers.waiting import Ahead, fill, on_own_stream, read
 
 if TYPE_CHECKING:
     from trainers.regularizers import LossFunction
 
 
 def train(config: Supervised, io: StageIO) -> Outcome:
-    """Run one stage to its end in one go; see `page`. Graphs are captured on a stream of their own."""
-    return run_to_end(turns(config, io) if io.cuda_graphs else page(config, io))
+    """Run one stage to its end in one go; see `page`."""
+    return run_to_end(turns(config, io))
 
 
 def turns(config: Supervised, io: StageIO) -> Turns:
@@ -153,6 +153,7 @@ class Training:
         self.loss_sum, self.right = self.sums[0], self.sums[1]
         sizes = batch_sizes(config.examples, config.batch_size)
         self.full_steps, self.steps = sizes.count(sizes[0]), len(sizes)
+        self.ahead = Ahead(split.device)
 
     def epoch(self, number: int, launch: Launch | None = None) -> Generator[bool, None, dict[int, torch.Tensor]]:
         """Train for epoch `number`, from 1, a turn a step.
@@ -174,6 +175,7 @@ class Training:
         every = config.gradient_norms_every
         batches = split_batches(self.order, config.batch_size)
         for step, batch in enumerate(batches, start=(number - 1) * len(batches)):
+            yield from self.ahead.room()
             if every and step % every == 0:
                 norms[step] = self.norms(batch)
             launch(batch)

@@ -121,6 +121,17 @@ def test_arrays_that_were_deleted_or_damaged_are_made_again(
     assert is_mapped(source.shared(beside).pixels)
 
 
+@pytest.mark.parametrize("record", ["{}", "[]", '{"files": [], "arrays": []}'])
+def test_a_record_of_another_form_is_written_again(source: Source, beside: Path, record: str) -> None:
+    """An older or a newer warmgrid that uses the same cache must not fail every stage of a launch."""
+    source.shared(beside)
+    for path in beside.glob("*.json"):
+        path.write_text(record)
+
+    assert source.shared(beside).pixels.flatten().tolist() == list(range(20))
+    assert is_mapped(source.shared(beside).pixels)
+
+
 def test_the_same_images_in_two_folders_are_kept_once(source: Source, beside: Path, tmp_path: Path) -> None:
     """Two data folders of one set would fill the disk twice."""
     other = Source(tmp_path / "other")

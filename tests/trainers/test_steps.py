@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from orchestrator.errors import InterruptedStage
 from orchestrator.seam import Outcome
 from tests.trainers.made import FIRST, MemoryIO, TakenAwayIO, run, second
 from tests.trainers.test_resume import check_same, variants
+from tests.trainers.test_supervised import Waits
 from trainers import supervised
 from trainers.after_step import ShrinkPerturbEachStep
 from trainers.augmentation import CropFlipJitter
@@ -117,6 +119,40 @@ def test_what_a_step_reads_and_writes_stays_at_its_place(config: Supervised, mon
 
     assert len(places.seen) == 24
     assert len(set(places.seen[EAGER:])) == 1
+
+
+class Asked(TorchDispatchMode):
+    """Notes the operations of steps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.names.add(func.overloadpacket.__name__)
+        return func(*args, **(kwargs or {}))
+
+
+# Besides those at which the host waits: what copies numbers of Python's to the device (lift_fresh, of torch.tensor),
+# what draws, and what deterministic CUDA makes a sort of.
+NOT_IN_A_GRAPH = {*Waits.NAMES, "lift_fresh", "uniform_", "normal_", "bernoulli_", "random_", "randperm"}
+NOT_IN_A_GRAPH |= {"scatter", "scatter_add", "scatter_add_", "index_put", "index_put_", "index_add", "sort"}
+
+
+@pytest.mark.parametrize("config", [one for one in variants() if can_capture(one, CUDA)], ids=str)
+def test_a_step_asks_for_nothing_that_a_graph_cannot_hold(config: Supervised, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A capture that fails fails the stage, on a card that nobody had when the step was written."""
+    asked, step = Asked(), supervised.Training.step
+
+    def step_watched(self: Any, batch: torch.Tensor) -> None:
+        with asked:
+            step(self, batch)
+
+    monkeypatch.setattr(supervised.Training, "step", step_watched)
+    run(replace(config, stop=Epochs(1)))
+
+    assert "index_select" in asked.names
+    assert not asked.names & NOT_IN_A_GRAPH
 
 
 def test_what_cannot_be_captured_runs_eagerly_and_the_log_says_why(caplog: pytest.LogCaptureFixture) -> None:
