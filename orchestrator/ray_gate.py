@@ -206,9 +206,12 @@ class Gate(Searcher):
     # How stages are settled.
 
     def _take(self, trial: Trial, report: Report) -> None:
-        """Settle what a worker says of a stage that it holds."""
+        """Settle what a worker says of a stage that it holds; what it could not even read is recorded here."""
         handout = trial.held.pop(report.key, None)
         if handout is not None:
+            if report.status is Status.FAILED and not report.row:
+                kept = lost_report(handout, self.store, self.options, str(report.error))
+                report = replace(report, row=kept.row, error=kept.error) if kept.status is Status.FAILED else kept
             self.places.ended(trial, handout, report)
             self._settle(trial, handout, report)
 

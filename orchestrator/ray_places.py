@@ -61,6 +61,7 @@ class Places:
         limits: How many there may be.
         pace: How long stages last.
         suspects: Keys of stages one of which may have killed its worker; each runs alone until it ends.
+        draining: Ids of nodes that are about to be taken away; places there get nothing more.
     """
 
     def __init__(self, schedule: Schedule, gpu_shape: Shape | None, cpus: float, pack_size: int) -> None:
@@ -72,6 +73,7 @@ class Places:
         self.limits = Limits()
         self.pace = Pace()
         self.suspects: set[str] = set()
+        self.draining: set[str] = set()
         self._open: Counter[bool] = Counter()  # places, by whether they have a GPU
         self._waiting: Counter[Shape] = Counter()  # of them, those that are not there yet
         self._shares: dict[tuple[Any, ...], Shape] = {}  # of stages that needed more than they were given
@@ -170,7 +172,7 @@ class Places:
         """The most urgent stage of the place's shape, if it has room for it."""
         heads = self._schedule.heads()
         head = next((head for head in heads if self.shape_of(head) == trial.shape), None)
-        if head is None or self._is_barred(trial.shape):
+        if head is None or trial.node in self.draining or self._is_barred(trial.shape):
             return None
         has_room = not trial.held or not (trial.is_alone or head.key in self.suspects or self._is_full(trial, head))
         return head if has_room else None

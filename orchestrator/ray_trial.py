@@ -13,7 +13,10 @@ from typing import Any
 
 from orchestrator.pack import Pack
 from orchestrator.ray_api import cloudpickle, tune
+from orchestrator.record import one_line
+from orchestrator.seam import Status
 from orchestrator.store import Store
+from orchestrator.trainer import may_pass
 from orchestrator.worker import LEAVING, Handout, Options, Report, leave_on_sigterm
 
 ASK_S = 1.0  # at most, between two times that a worker with a free place asks for more
@@ -32,10 +35,11 @@ class Runner:
         self._fed = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="warmgrid-pack", daemon=True)
 
-    def feed(self, handouts: Sequence[Handout]) -> None:
-        """Have these run too, in this order."""
+    def feed(self, handouts: Sequence[Handout], unread: Sequence[Report] = ()) -> None:
+        """Have these run too, in this order; `unread` is said of others that came with them."""
         with self._changed:
             self._new.extend(handouts)
+            self._ended += unread
             self._fed = time.monotonic()
             self._changed.notify_all()
         if not self._thread.is_alive():
@@ -45,12 +49,12 @@ class Runner:
         """Of all stages that ended, once there are any; of none where more could run, after ever longer times.
 
         Raises:
-            BaseException: what no stage may raise, and this process was not made for.
+            BaseException: what no stage may raise, and this process was not made for; once all that ended is said.
         """
         with self._changed:
             self._changed.wait_for(self._has_news, self._patience_s)
             self._changed.wait_for(lambda: not self._pack.has_waiting and not self._new, self._pause_s)
-            if self._error is not None:
+            if self._error is not None and not self._ended:
                 raise self._error
             reports, self._ended = self._ended, []
         return reports
@@ -61,7 +65,7 @@ class Runner:
     @property
     def _patience_s(self) -> float | None:
         """Seconds until more work is asked for; None where there is no place for it."""
-        if not self._pack.room or self._new:
+        if self._pack.room <= len(self._new):
             return None
         return min(max(ASK_S, 10 * self._pause_s), max(self._pause_s, (time.monotonic() - self._fed) / 4))
 
@@ -110,9 +114,9 @@ class StageTrial(tune.Trainable):
             root, options, pause_s = cloudpickle.loads(self._work)
             self._runner = Runner(Store(root), options, pause_s)
 
-    def feed(self, work: bytes) -> None:
-        """Have these stages run too; not Tune but the gate calls this."""
-        self._runner.feed(cloudpickle.loads(work))
+    def feed(self, work: Sequence[tuple[str, bytes]]) -> None:
+        """Have these stages run too; not Tune but the gate calls this, and it hears of nothing that is raised here."""
+        self._runner.feed(*unpacked(work))
 
     def step(self) -> dict[str, Any]:
         """Wait for stages to end; Tune calls this again until the gate stops the trial."""
@@ -123,3 +127,20 @@ class StageTrial(tune.Trainable):
 
     def load_checkpoint(self, checkpoint: object) -> None:
         """Nothing: a stage resumes from the store."""
+
+
+def packed(handouts: Sequence[Handout]) -> list[tuple[str, bytes]]:
+    """Stages by key, each for itself, as `StageTrial.feed` takes them."""
+    return [(handout.key, cloudpickle.dumps(handout)) for handout in handouts]
+
+
+def unpacked(work: Sequence[tuple[str, bytes]]) -> tuple[list[Handout], list[Report]]:
+    """What `packed` packed, and reports of what means nothing to this process, such as a class of a missing module."""
+    handouts, unread = [], []
+    for key, data in work:
+        try:
+            handouts.append(cloudpickle.loads(data))
+        except Exception as error:  # noqa: BLE001 - whatever a user's own modules raise is reported
+            why = f"{one_line(error)}; a worker could not read the stage: what its sweep imports must be on every node"
+            unread.append(Report(key, Status.FAILED, error=why, retry=may_pass(error)))
+    return handouts, unread

@@ -11,10 +11,11 @@ from typing import Any
 
 from orchestrator.errors import StoreError
 from orchestrator.files import log
-from orchestrator.ray_api import RayError, cloudpickle, node_of, ray, tune
+from orchestrator.ray_api import RayError, node_of, ray, tune
 from orchestrator.ray_cluster import Node, grows, live_nodes
 from orchestrator.ray_gate import Gate
 from orchestrator.ray_shapes import limits
+from orchestrator.ray_trial import packed
 from orchestrator.worker import Handout
 
 LOOK_S = 2.0  # between two looks at the nodes
@@ -29,10 +30,10 @@ class Seen:
     """What the watch knows of one trial.
 
     Attributes:
-        progress: What the store said of each stage that it holds when that last changed, and when it did, by key.
+        progress: What the store said of each stage that it trains when that last changed, and when it did, by key.
         since: When any of that changed.
         look: When to look again.
-        committed: Since when stages that it holds are known to be committed, by key.
+        committed: Since when stages that it trains are known to be committed, by key.
     """
 
     trial: Any
@@ -42,7 +43,7 @@ class Seen:
     committed: dict[str, float] = field(default_factory=dict)
 
     def note(self, now: float, notes: Mapping[str, Mapping[str, Any]]) -> None:
-        """Keep what the store says now of all stages that it holds."""
+        """Keep what the store says now of all stages that it trains."""
         new = {key: (facts, now) for key, facts in notes.items() if self.progress.get(key, (None,))[0] != facts}
         if new or notes.keys() != self.progress.keys():
             self.since = now
@@ -51,7 +52,7 @@ class Seen:
     def stalled(self, now: float, hang_s: float) -> list[str] | None:
         """Keys of begun stages that have not moved for so long; none of them if it has begun none; None if all is well.
 
-        Those that wait in a worker have begun nothing; it hangs for want of them only if it moves nothing at all.
+        One that is next to be begun has noted nothing; its worker hangs for want of it only if it moves nothing at all.
         """
         begun = [key for key, (facts, since) in self.progress.items() if facts and now - since >= hang_s]
         return begun if begun or now - self.since >= hang_s else None
@@ -111,7 +112,7 @@ class Watch(tune.Callback):
                 self._node_of[name] = node_of(actor)
 
         def feed(handouts: list[Handout]) -> None:
-            actor.feed.options(num_returns=0).remote(cloudpickle.dumps(handouts))  # before Tune's next call to it
+            actor.feed.options(num_returns=0).remote(packed(handouts))  # before Tune's next call to it
 
         self._gate.began(trial.trial_id, self._node_of.get(name), feed)
 
@@ -156,6 +157,11 @@ class Watch(tune.Callback):
         trials = self._gate.trials
         return [(name, seen) for name, seen in self._live.items() if name in trials and trials[name].held]
 
+    def _begun(self, trial_id: str) -> list[str]:
+        """Keys of the stages that a trial's worker has begun; what the store says of others is another's doing."""
+        trial = self._gate.trials[trial_id]
+        return list(trial.held)[: self._gate.places.width_of(trial.shape)]
+
     def look_at_store(self, now: float) -> None:
         """Settle what has been committed for `COMMITTED_S` without Tune's noticing; its worker's answer was lost.
 
@@ -165,7 +171,7 @@ class Watch(tune.Callback):
         noted = store.noted() if running else set()
         for trial_id, seen in running:
             trial = self._gate.trials[trial_id]
-            silent = [key for key in trial.held if key not in noted]
+            silent = [key for key in self._begun(trial_id) if key not in noted]
             silent = [key for key in silent if store.is_committed(key) and store.is_startable(key)]
             seen.committed = {key: seen.committed.get(key, now) for key in silent}
             for key in [key for key, since in seen.committed.items() if now - since >= COMMITTED_S][:1]:
@@ -186,7 +192,7 @@ class Watch(tune.Callback):
                 continue
             hang_s = self._gate.hang_s(trial_id)
             seen.look = now + hang_s / LOOKS_AT_PROGRESS
-            seen.note(now, {key: self._gate.store.running(key) for key in self._gate.trials[trial_id].held})
+            seen.note(now, {key: self._gate.store.running(key) for key in self._begun(trial_id)})
             stalled = seen.stalled(now, hang_s)
             if stalled is not None:
                 facts = seen.progress[stalled[0]][0] if stalled else {}
@@ -221,6 +227,7 @@ class Watch(tune.Callback):
         self._nodes = Nodes(nodes, can_grow)
         self._gate.names.update((node.id, node.name) for node in nodes.values())
         places = self._gate.places
+        places.draining = {name for name, node in nodes.items() if node.draining}
         places.limits = limits(
             [node.resources for node in nodes.values() if not node.draining],
             places.gpu_shape,

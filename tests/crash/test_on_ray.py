@@ -38,7 +38,7 @@ def check(result: Result, kills: int, repeated: int) -> None:
 
 def test_drivers_killed_on_ray_lose_nothing(bench: Bench, undisturbed: Path) -> None:
     """Ray's workers outlive their driver for a moment; the next driver's must not train beside them."""
-    check(bench.kill_drivers(3, undisturbed), kills=3, repeated=3 * 2)
+    check(bench.kill_drivers(2, undisturbed), kills=2, repeated=2 * 2)  # one while it starts, one while it trains
 
 
 def test_workers_killed_on_ray_lose_nothing(bench: Bench, undisturbed: Path) -> None:

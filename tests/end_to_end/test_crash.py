@@ -12,8 +12,8 @@ import pytest
 from tests.conftest import ray_processes
 from tests.end_to_end.run import committed, content, run, start, wait_for, wait_until
 
-# Batches of 2, so that a stage takes seconds and a signal finds the grid at work, however fast the machine.
-GRID = ("quickstart", "--axis", "batch_size=2", "--axis", "lr=0.001,0.003", "--seeds", "0")
+# Small batches, so that a stage takes a good part of a second and a signal finds the grid at work.
+GRID = ("quickstart", "--axis", "batch_size=12", "--axis", "lr=0.001,0.003", "--seeds", "0")
 STAGES = 8
 
 
@@ -73,7 +73,7 @@ def test_a_stopped_launch_saves_its_stages_and_says_how_to_go_on(
 
     driver.send_signal(number)
     printed, _ = driver.communicate()
-    run("resume", "quickstart", "--store", str(store))
+    run("resume", "quickstart", "--store", str(store), "--backend", "inprocess")
 
     assert driver.returncode == 75, printed
     assert f"warmgrid resume quickstart --store {store}" in printed

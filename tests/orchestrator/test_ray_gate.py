@@ -119,6 +119,17 @@ def test_children_wait_for_their_parents_and_the_end_is_said(gate_of: MakeGate) 
     assert gate.suggest("more") == Searcher.FINISHED
 
 
+def test_a_stage_that_no_worker_could_read_is_recorded(gate_of: MakeGate, store: Store) -> None:
+    """Without a row `status` shows no failure, and without a traceback nobody knows why."""
+    gate = gate_of(Walk(lr=0.5))
+    gate.ask()
+
+    key = gate.end("trial", Status.FAILED, error="ModuleNotFoundError: no such module")
+
+    assert (gate.reports[0].row["key"], gate.reports[0].row["lr"]) == (key, 0.5)
+    assert "no such module" in store.traceback_text(key)
+
+
 def test_a_stage_is_settled_once(gate_of: MakeGate) -> None:
     """Tune may say twice that a trial ended; its children must not be handed out twice."""
     gate = gate_of()

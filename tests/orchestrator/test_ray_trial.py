@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from orchestrator import Stage, Store, ray_trial
-from orchestrator.ray_trial import Runner
+from orchestrator.ray_trial import Runner, packed, unpacked
 from orchestrator.seam import Status
-from orchestrator.worker import Handout, Options
+from orchestrator.worker import Handout, Options, Report
 from tests.orchestrator import turns_trainer
 from tests.orchestrator.fake_trainer import Lab, Walk
 from tests.orchestrator.turns_trainer import Stroll
@@ -91,6 +91,14 @@ def test_a_worker_without_room_does_not_ask(runner_of: Callable[..., Runner]) ->
     assert runner._patience_s is None
 
 
+def test_a_worker_that_was_just_fed_asks_for_what_it_still_has_room_for(runner_of: Callable[..., Runner]) -> None:
+    """It is asked before its thread has looked; else three quarters of a GPU would idle until its one stage ends."""
+    runner = runner_of(width=2)
+    runner._new.append(Handout.of(Stage(Walk())))
+
+    assert runner._patience_s is not None
+
+
 def test_a_worker_that_waits_longer_asks_less_often(
     runner_of: Callable[..., Runner], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -119,3 +127,30 @@ def test_what_no_stage_may_raise_ends_the_worker(
 
     with pytest.raises(AssertionError, match="made to fail"):
         runner.reports()
+
+
+def test_what_ended_is_told_before_the_worker_ends(runner_of: Callable[..., Runner]) -> None:
+    """A failure that nobody hears of is trained once more, and its try is not counted."""
+    runner = runner_of()
+    keys = fed(runner, Walk())
+    with runner._changed:
+        runner._changed.wait_for(runner._has_news, LONG_S)
+        runner._error = AssertionError("made to fail")
+
+    assert ended(runner, 1) == [(keys[0], Status.DONE)]
+    with pytest.raises(AssertionError, match="made to fail"):
+        runner.reports()
+
+
+def test_a_stage_that_a_worker_cannot_read_fails_alone(runner_of: Callable[..., Runner]) -> None:
+    """A node lacks a module of the user's: nobody hears what is raised there, and the launch would wait for hours."""
+    runner, sound, strange = runner_of(), Stage(Walk()), b"cmissing_module\nThing\n."
+    runner.feed(*unpacked([("strange", strange), *packed([Handout.of(sound)])]))
+
+    found: dict[str, Report] = {}
+    while len(found) < 2:
+        found |= {report.key: report for report in runner.reports()}
+
+    assert found[sound.key].status is Status.DONE
+    assert (found["strange"].status, found["strange"].retry) == (Status.FAILED, False)
+    assert "No module named 'missing_module'" in str(found["strange"].error)

@@ -206,6 +206,18 @@ def test_a_node_that_is_drained_is_said_once_and_given_nothing(scene: Scene) -> 
     assert (scene.noted[1]["drained"], before - drained) == (True, 9)
 
 
+def test_a_worker_on_a_node_that_is_drained_gets_nothing_more(store: Store) -> None:
+    """It would train until its node goes, and all since its last checkpoint again elsewhere."""
+    scene = Scene(store, stages=2)
+    key = scene.start()
+    scene.nodes["a"] = Node("a", "a", {"CPU": 9.0}, draining=True)
+    scene.pass_s(3)
+
+    is_over = scene.gate.told("trial0", {"reports": [Report(key, Status.DONE)], "leaving": False})
+
+    assert (is_over, scene.held("trial0")) == (False, [])
+
+
 def test_a_cluster_that_can_grow_is_asked_for_more(scene: Scene) -> None:
     """Its autoscaler may say that it is there only some seconds after its head."""
     scene.pass_s(3)
@@ -300,6 +312,22 @@ def test_what_waits_in_a_worker_is_not_hanging(store: Store) -> None:
         scene.pass_s(HANG_S * 0.7)
 
     assert scene.noted == []
+
+
+def test_what_others_do_with_a_stage_that_waits_is_not_its_workers(store: Store) -> None:
+    """Another launch commits it, or hangs with it: the worker, days into the stage before it, must not be killed."""
+    scene = Scene(store, stages=3)
+    begun, waits, hangs = scene.start(), Stage(Walk(seed=1)), Stage(Walk(seed=2))
+    held = scene.gate.trials["trial0"].held
+    held[waits.key] = held[hangs.key] = held[begun]
+    assert run(waits, store).status is Status.DONE
+    store.note_running(hangs.key, FACTS)
+
+    for epoch in range(8):
+        store.note_running(begun, {**FACTS, "epoch": epoch})
+        scene.pass_s(HANG_S * 0.7)
+
+    assert (scene.killed, scene.noted) == ([], [])
 
 
 def test_one_stage_of_a_pack_that_hangs_is_found(store: Store) -> None:
