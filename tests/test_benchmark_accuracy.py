@@ -1,6 +1,6 @@
 """Whether an option for speed costs accuracy is judged on pairs under one seed, and from a real store.
 
-What it says of CIFAR-10 is in DECISIONS.md: here are digits, for the machinery alone.
+What it says of CIFAR-10 is in the README: here are digits, for the machinery alone.
 """
 
 from __future__ import annotations

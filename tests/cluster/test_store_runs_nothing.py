@@ -42,7 +42,8 @@ MADE_KINDS = {
 }
 RUNS_CODE = {"eval", "exec", "compile", "__import__", "execfile"}
 UNPICKLES = {"pickle", "cPickle", "_pickle", "dill", "marshal", "shelve", "joblib", "jsonpickle", "cloudpickle"}
-WITH_RAY = {"ray_api.py", "ray_backend.py", "ray_gate.py"}  # what a driver tells its own workers, never a store's bytes
+# What a driver tells its own workers, never a store's bytes.
+WITH_RAY = {"ray_api.py", "ray_backend.py", "ray_gate.py", "ray_trial.py"}
 
 
 class Bomb:
