@@ -43,6 +43,13 @@ def test_the_command_line_counts_the_same(
         "done": 0,
         "to_run": 504,
         "estimated_seconds": None,
+        "sharing": {
+            "stages_saved": 396,
+            "examples": 8_099_910_000,  # of all epochs, at the caps
+            "examples_saved": 3_299_868_000,
+            "seconds": None,
+            "seconds_saved": None,
+        },
     }
 
 
