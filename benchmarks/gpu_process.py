@@ -8,14 +8,12 @@ its whole process (deterministic kernels, no TF32 unasked) would slow theirs.
 from __future__ import annotations
 
 import contextlib
-import json
-import sys
 import time
 from collections.abc import Callable, Generator
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from benchmarks.throughput import Ask, flops_of, forget_peak, made_images, peak_mib
+from benchmarks.throughput import Ask, answering, flops_of, forget_peak, made_images, peak_mib
 
 if TYPE_CHECKING:
     from orchestrator.seam import Outcome
@@ -228,28 +226,19 @@ def card(device: str) -> dict[str, Any]:
 
 
 def serve() -> None:
-    """Answer what is asked on standard input, one JSON a line, until it ends; see `benchmarks.throughput.Meter`."""
-    import torch
+    """What a `benchmarks.throughput.Meter` of this module answers."""
 
-    torch.set_num_threads(1)
+    def facts(said: dict[str, Any], open_: Callable[[], None]) -> dict[str, Any]:
+        open_()
+        return {**card(said["device"]), "flops": {name: flops_of(name) for name in said["models"]}}
 
-    def open_() -> None:
-        print(json.dumps({"ready": True}), flush=True)
-        sys.stdin.readline()
-
-    for line in iter(sys.stdin.readline, ""):
-        said = json.loads(line)
-        match said.pop("what"):
-            case "rate":
-                answer: Any = asdict(measured(GpuAsk(**said), open_))
-            case "ceiling":
-                answer = ceiling(**said, open_=open_)
-            case "facts":
-                open_()
-                answer = {**card(said["device"]), "flops": {name: flops_of(name) for name in said["models"]}}
-            case other:
-                raise ValueError(other)
-        print(json.dumps({"answer": answer}), flush=True)
+    answering(
+        {
+            "rate": lambda said, open_: asdict(measured(GpuAsk(**said), open_)),
+            "ceiling": lambda said, open_: ceiling(**said, open_=open_),
+            "facts": facts,
+        }
+    )
 
 
 if __name__ == "__main__":

@@ -323,8 +323,16 @@ def meters(count: int) -> Iterator[list[Meter]]:
             meter.close()
 
 
-def serve() -> None:
-    """Be such a process: answer what is asked on standard input, until it ends."""
+def answering(answers: Mapping[str, Callable[[dict[str, Any], Callable[[], None]], Any]]) -> None:
+    """Be such a process: answer what is asked on standard input, one JSON a line, until it ends.
+
+    Args:
+        answers: By what is asked: makes the answer to the rest of the question; calls what it is given when it is
+            ready, and begins when that returns.
+
+    Raises:
+        KeyError: nothing of that name can be asked.
+    """
     import torch
 
     torch.set_num_threads(1)
@@ -335,17 +343,24 @@ def serve() -> None:
 
     for line in iter(sys.stdin.readline, ""):
         said = json.loads(line)
-        match said.pop("what"):
-            case "rate":
-                answer: Any = asdict(measured(Ask(**said), open_))
-            case "ceiling":
-                answer = ceiling(said["precision"], open_, said["seconds"])
-            case "flops":
-                open_()
-                answer = {name: flops_of(name) for name in MODELS}
-            case other:
-                raise ValueError(other)
+        answer = answers[said.pop("what")](said, open_)
         print(json.dumps({"answer": answer}), flush=True)
+
+
+def serve() -> None:
+    """What a `Meter` of this module answers."""
+
+    def flops(_: dict[str, Any], open_: Callable[[], None]) -> dict[str, float]:
+        open_()
+        return {name: flops_of(name) for name in MODELS}
+
+    answering(
+        {
+            "rate": lambda said, open_: asdict(measured(Ask(**said), open_)),
+            "ceiling": lambda said, open_: ceiling(said["precision"], open_, said["seconds"]),
+            "flops": flops,
+        }
+    )
 
 
 if __name__ == "__main__":
