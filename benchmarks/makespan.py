@@ -21,6 +21,7 @@ from pathlib import Path
 
 from benchmarks.made_stages import drawn_seconds, expected_seconds, longest_chain
 from benchmarks.noop import Nap
+from benchmarks.tables import markdown
 from orchestrator import Stage, Store
 from orchestrator.plan import Plan, plan
 from orchestrator.schedule import Schedule
@@ -104,12 +105,12 @@ def run(sweep: str, workers: int, seconds: float, folder: Path, seed: int = 0) -
 
 def table(results: Sequence[Result]) -> str:
     """A row for each launch, in Markdown."""
-    lines = [f"| {' | '.join(HEAD)} |", f"|---{'|--:' * (len(HEAD) - 1)}|"]
+    rows = []
     for one in results:
         numbers = [f"{one.bound_s:.1f}", f"{one.measured_s:.1f}", f"{one.ratio:.3f}", f"{one.chain_s:.1f}"]
         cells = [one.sweep, str(one.stages), str(one.workers), *numbers, f"{100 * one.busy:.0f}", f"{one.load:.1f}"]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+        rows.append(cells)
+    return markdown(HEAD, rows)
 
 
 def main(words: Sequence[str] | None = None) -> bool:

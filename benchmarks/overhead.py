@@ -26,6 +26,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from benchmarks.noop import SWEEP_FILE
+from benchmarks.tables import markdown
 from orchestrator.store import Store
 
 STAGES, SMALL, DEFAULTS, ROUNDS = 10_000, 256, 24, 3
@@ -208,15 +209,9 @@ def ranged(values: Sequence[float], digits: int) -> str:
 def table(runs: Sequence[Run]) -> str:
     """One row for each kind of run and number of stages, in Markdown."""
     head = ["run", "n", "rounds", "wall s", "wall ms a stage", "first to last, ms a stage"]
-    head += [
-        *(f"{role}, CPU ms" for role in ROLES),
-        "CPU ms a stage",
-        "files",
-        "KiB a stage",
-        "driver's memory, MiB",
-        "load",
-    ]
-    lines = [f"| {' | '.join(head)} |", f"|---{'|--:' * (len(head) - 1)}|"]
+    head += [*(f"{role}, CPU ms" for role in ROLES), "CPU ms a stage", "files", "KiB a stage"]
+    head += ["driver's memory, MiB", "load"]
+    rows = []
     kinds: dict[tuple[str, int], list[Run]] = {}
     for run in runs:
         kinds.setdefault((run.what, run.n), []).append(run)
@@ -227,8 +222,8 @@ def table(runs: Sequence[Run]) -> str:
         cells += [ranged([run.cpu_ms(role) for run in found], 1) for role in ROLES]
         cells += [ranged([run.cpu_ms() for run in found], 1), f"{found[-1].files:,}"]
         cells += [f"{found[-1].bytes / n / 1024:.1f}", ranged([run.peak_mib for run in found], 0)]
-        lines.append(f"| {' | '.join([*cells, ranged([run.load for run in found], 1)])} |")
-    return "\n".join(lines)
+        rows.append([*cells, ranged([run.load for run in found], 1)])
+    return markdown(head, rows)
 
 
 def main(words: Sequence[str] | None = None) -> bool:

@@ -23,6 +23,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.tables import markdown
 from orchestrator.figures.results import Results
 from orchestrator.figures.scatter import Scatter
 from orchestrator.figures.style import write_html
@@ -241,13 +242,13 @@ def table(pages: Sequence[Page]) -> str:
     """A row a page, in Markdown; frames as median and the slowest of twenty."""
     head = ["figure", "drawn and written, s", "MB", "seen after, ms"]
     head += [f"{kind}: frame, ms" for kind in MOVES] + ["load"]
-    lines = [f"| {' | '.join(head)} |", f"|---{'|--:' * (len(head) - 1)}|"]
+    rows = []
     for page in pages:
         cells = [page.what, f"{page.draw_s:.2f}", f"{page.megabytes:.1f}", f"{min(page.load_ms):,.0f}"]
         for times in page.frames_ms.values():
             cells.append(f"{statistics.median(times):.0f} ({statistics.quantiles(times, n=20)[-1]:.0f})")
-        lines.append(f"| {' | '.join([*cells, f'{page.load:.1f}'])} |")
-    return "\n".join(lines)
+        rows.append([*cells, f"{page.load:.1f}"])
+    return markdown(head, rows)
 
 
 def main(words: Sequence[str] | None = None) -> bool:

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from benchmarks.made_cluster import NO_TROUBLES, NODE_GPUS, Cluster, bound, hand_out, troubles_of
 from benchmarks.made_stages import A_SEED, drawn_seconds, expected_seconds, trials_of
+from benchmarks.tables import markdown
 from orchestrator.plan import plan
 from orchestrator.schedule import Schedule
 
@@ -150,7 +151,7 @@ def measured_apart(size: int, case: str) -> Result:
 
 def table(results: Mapping[tuple[str, int], Sequence[Result]]) -> str:
     """Medians over the rounds, in Markdown; of hand-outs and of wall seconds the range too."""
-    lines = [f"| {' | '.join(HEAD)} |", f"|---{'|--:' * (len(HEAD) - 1)}|"]
+    rows = []
     for (case, _), found in results.items():
         one = found[0]
 
@@ -168,8 +169,8 @@ def table(results: Mapping[tuple[str, int], Sequence[Result]]) -> str:
         cells += [ranged("handing_us", 0), ranged("watching_us", 0)]
         cells += [f"{middle(name):.1f}" for name in ("plan_kib", "schedule_kib", "reports_kib")]
         cells += [f"{100 * middle('gc_share'):.0f}", f"{one.handouts:,}", f"{one.once:,}", str(one.wrong)]
-        lines.append(f"| {' | '.join([*cells, str(one.retried), f'{one.share:.3f}'])} |")
-    return "\n".join(lines)
+        rows.append([*cells, str(one.retried), f"{one.share:.3f}"])
+    return markdown(HEAD, rows)
 
 
 def is_good(result: Result) -> bool:
